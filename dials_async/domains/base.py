@@ -1,0 +1,143 @@
+"""What a domain is: the protocols that a system of agents implements to be trained with DIALS.
+
+A domain knows its agents, a global simulator (GS) of the whole system, a local simulator (LS) of one
+agent's region that is driven by the influence sources u, scripted policies to compare with, and how to
+draw an episode. It knows nothing of queues, networks or learning.
+
+Axes: ``agents`` are learning agents, ``envs`` are independent episodes that are stepped together.
+Observations are packed bits (``dials_async.kernels.bits``); the d-set, which the AIP reads, is the first
+``dset_bits`` of the observation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dials_async.kernels.bits import packed_size
+
+#: A drawing of an episode, plain data for JSON; ``dials_async.report.scene`` describes its fields.
+Scene = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class AgentSpec:
+    """Sizes of one agent; agents of equal spec can be stacked in one group."""
+
+    observation_bits: int
+    dset_bits: int
+    n_actions: int
+    n_sources: int
+    """Influence sources per step (paper, section 3.1): what the AIP predicts."""
+    n_classes: int
+    """Classes of each source."""
+
+    @property
+    def observation_bytes(self) -> int:
+        """Bytes of one packed observation."""
+        return packed_size(self.observation_bits)
+
+
+class GlobalStep(NamedTuple):
+    """What one step of the GS returns for all agents."""
+
+    rewards: NDArray[np.float32]  # [agents, envs]
+    influence: NDArray[np.uint8]  # [agents, envs, n_sources], the class of each source
+
+
+class GlobalSimulator(Protocol):
+    """The whole system, ``envs`` episodes at a time. Each episode is a pure function of its seed and actions."""
+
+    n_envs: int
+
+    def reset(self, seeds: NDArray[np.uint64]) -> None:
+        """Start new episodes; ``seeds`` [envs]."""
+        ...
+
+    def observe(self) -> NDArray[np.uint8]:
+        """Packed observations of all agents, [agents, envs, bytes], valid until the next step."""
+        ...
+
+    def step(self, actions: NDArray[np.uint8]) -> GlobalStep:
+        """Advance by one step; ``actions`` [agents, envs]."""
+        ...
+
+
+class LocalSimulator(Protocol):
+    """The regions of ``agents`` agents, each on its own, ``envs`` episodes of each at a time.
+
+    Used for a domain whose LS is not compiled. A compiled LS gives its functions to the fused rollout
+    instead (``dials_async.rollout.compiled``).
+    """
+
+    def reset(self, seeds: NDArray[np.uint64]) -> None:
+        """Start new episodes; ``seeds`` [agents, envs]."""
+        ...
+
+    def observe(self) -> NDArray[np.uint8]:
+        """Packed observations, [agents, envs, bytes], valid until the next step."""
+        ...
+
+    def step(self, actions: NDArray[np.uint8], influence: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Advance; ``actions`` [agents, envs], ``influence`` [agents, envs, n_sources]. Rewards [agents, envs]."""
+        ...
+
+
+class ScriptedPolicy(Protocol):
+    """A hand-written policy for all learning agents; it may read the whole state of the GS."""
+
+    def reset(self, seeds: NDArray[np.uint64]) -> None:
+        """Start new episodes; ``seeds`` [envs]."""
+        ...
+
+    def act(self, simulator: GlobalSimulator) -> NDArray[np.uint8]:
+        """Actions of all learning agents, [agents, envs]."""
+        ...
+
+
+class Domain(Protocol):
+    """A system of agents that can be trained with DIALS."""
+
+    name: str
+    episode_steps: int
+    n_agents: int
+    baselines: Sequence[str]
+    """Names of the scripted policies, weakest first."""
+
+    def spec(self, agent: int) -> AgentSpec:
+        """Sizes of ``agent`` (0 <= agent < n_agents)."""
+        ...
+
+    def make_global(self, n_envs: int) -> GlobalSimulator:
+        """A new GS of ``n_envs`` episodes."""
+        ...
+
+    def make_local(self, agents: Sequence[int], n_envs: int) -> LocalSimulator:
+        """A new LS of ``n_envs`` episodes for each of ``agents``."""
+        ...
+
+    def local_state(self, n_agents: int, n_envs: int) -> Any:
+        """State of a compiled LS for the fused rollout (a NamedTuple of arrays), or None if there is none."""
+        ...
+
+    def scripted_policy(self, name: str, n_envs: int) -> ScriptedPolicy:
+        """The scripted policy ``name`` (one of ``baselines``)."""
+        ...
+
+    def recorder(self) -> "SceneRecorder":
+        """A new, empty drawing of an episode of the GS."""
+        ...
+
+
+class SceneRecorder(Protocol):
+    """Draws one episode of the GS: captures a frame per step, then hands out the whole drawing."""
+
+    def capture(self, simulator: Any, rewards: NDArray[np.float32] | None) -> None:
+        """Add the present state of env 0 of the domain's own GS as a frame; ``rewards`` [agents] of the step."""
+        ...
+
+    def scene(self) -> Scene:
+        """The drawing of all frames so far."""
+        ...

@@ -1,0 +1,72 @@
+"""Every error a user can meet: one tree, one clear line each, with the exit code of the command.
+
+DialsError
+├── UsageError            the request cannot be carried out as asked (exit 2)
+│   ├── ConfigError       unknown preset or key, value out of range
+│   ├── RunExistsError    the run's name is taken
+│   ├── RunNotFoundError  no such run
+│   └── CheckpointError   a checkpoint is missing, corrupt, or of another run
+├── BadMessageError       a message failed its checks: goes to the dead letters, never kills a consumer
+├── BrokerError           the broker refused or is gone
+│   └── QueueFullError    a bounded queue refused a message
+├── StoreError            the store refused or is gone
+│   ├── VersionConflictError  compare-and-set lost: somebody else committed this version
+│   └── VersionGoneError      a version that was asked for is not kept any more
+└── TrainingError         training cannot go on (a thread died, numbers are not finite)
+"""
+
+
+class DialsError(Exception):
+    """Base of all errors that are reported to the user as one line, without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(DialsError):
+    """The request cannot be carried out as asked; nothing was changed."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """The configuration is wrong: the message names the key and what would be right."""
+
+
+class RunExistsError(UsageError):
+    """A run of this name exists already."""
+
+
+class RunNotFoundError(UsageError):
+    """There is no run of this name."""
+
+
+class CheckpointError(UsageError):
+    """A checkpoint is missing, corrupt, or belongs to another configuration."""
+
+
+class BadMessageError(DialsError):
+    """A message failed its checks (schema, types, shapes, sizes, finite numbers)."""
+
+
+class BrokerError(DialsError):
+    """The message broker refused a request or cannot be reached."""
+
+
+class QueueFullError(BrokerError):
+    """A bounded queue is full and refused the message."""
+
+
+class StoreError(DialsError):
+    """The store refused a request or cannot be reached."""
+
+
+class VersionConflictError(StoreError):
+    """A compare-and-set lost: the version to be replaced is not the newest any more."""
+
+
+class VersionGoneError(StoreError):
+    """A version was asked for that the store does not keep (any more)."""
+
+
+class TrainingError(DialsError):
+    """Training cannot go on; the message carries the first cause."""
