@@ -20,7 +20,7 @@ from numba import njit
 F = TypeVar("F", bound=Callable[..., object])
 
 #: Reassociation lets sums vectorise; NaN and infinity keep their meaning, so that health checks see them.
-_FASTMATH = {"reassoc", "contract", "arcp", "nsz"}
+_FASTMATH = {"reassoc", "contract", "nsz"}
 
 #: How many cache folders of earlier versions of the source are kept.
 _KEPT_FOLDERS = 4

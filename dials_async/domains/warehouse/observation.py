@@ -1,0 +1,44 @@
+"""What a robot sees: 37 bits, and with the option ``item_ages`` how long it has seen each item.
+
+The first 37 bits are the d-set of the paper: 25 one-hot for the own cell, 12 for the item slots. The
+option adds for each slot one bit per threshold: "seen for at least so many steps". That is memory which
+the agent keeps from its own observations, nothing that the paper's agent could not know.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dials_async.domains.warehouse.layout import N_CELLS, N_SLOTS
+from dials_async.kernels.bits import set_bit
+from dials_async.kernels.compile import jit_inline
+
+DSET_BITS = N_CELLS + N_SLOTS
+
+#: Steps. An item waits some 15 steps for a good policy; the thresholds are denser where most ages are.
+AGE_THRESHOLDS = np.array([1, 3, 6, 10, 15, 21, 28], dtype=np.int16)
+
+
+def observation_bits(item_ages: bool) -> int:
+    """Bits of an observation with or without the item ages."""
+    return DSET_BITS + (N_SLOTS * len(AGE_THRESHOLDS) if item_ages else 0)
+
+
+@jit_inline
+def write_observation(
+    row: NDArray[np.uint8],  # [bytes], out
+    cell: int,
+    ages: NDArray[np.int16],  # [items]
+    items: NDArray[np.int32],  # [12]
+    seen: NDArray[np.int16],  # [12], or [0] without item ages
+) -> None:
+    """Write the packed observation of one robot."""
+    for k in range(row.shape[0]):
+        row[k] = 0
+    set_bit(row, cell)
+    for slot in range(N_SLOTS):
+        if ages[items[slot]] >= 0:
+            set_bit(row, N_CELLS + slot)
+    for slot in range(seen.shape[0]):
+        for k in range(AGE_THRESHOLDS.shape[0]):
+            if seen[slot] >= AGE_THRESHOLDS[k]:
+                set_bit(row, DSET_BITS + slot * AGE_THRESHOLDS.shape[0] + k)

@@ -1,0 +1,93 @@
+"""Scripted warehouse policies: where to go next, compiled. The outer ring always follows ``closest``.
+
+``closest``         shortest path to the nearest item, kept until it is gone; a random action when idle
+``oldest``          shortest path to the oldest item of the region (the paper's hand-coded policy)
+``closest-centre``  closest item, and back to the centre when there is none
+``age-distance``    the item with the largest age / (distance + 1), and back to the centre when there is none
+``random``          a random action
+
+All but ``random`` and the ``closest`` ones read the ages, which learning agents do not see. Ties between
+items and between shortest paths are broken at random.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dials_async.domains.warehouse.layout import CENTRE, DISTANCES, MOVES, N_ACTIONS, N_SLOTS, SLOT_CELL
+from dials_async.kernels.compile import jit_inline
+from dials_async.kernels.rng import below, uniform
+
+#: Names in the order of the codes used by the kernels.
+POLICIES = ("random", "closest", "oldest", "closest-centre", "age-distance")
+RANDOM, CLOSEST, OLDEST, CLOSEST_CENTRE, AGE_DISTANCE = range(5)
+
+NO_TARGET = -1
+
+
+@jit_inline
+def step_towards(cell: int, goal: int, streams: NDArray[np.uint64], k: int) -> int:
+    """First action of a shortest path from ``cell`` to ``goal``, a random one of them."""
+    best = DISTANCES[cell, goal]
+    chosen = -1
+    found = 0
+    for action in range(N_ACTIONS):
+        reached = MOVES[cell, action]
+        if reached != cell and DISTANCES[reached, goal] < best:
+            found += 1
+            if found == 1 or uniform(streams, k) * found < 1.0:
+                chosen = action
+    return chosen if chosen >= 0 else below(streams, k, N_ACTIONS)
+
+
+@jit_inline
+def choose_target(
+    policy: int, cell: int, ages: NDArray[np.int16], items: NDArray[np.int32], streams: NDArray[np.uint64], k: int
+) -> int:
+    """Slot of the best item of the region by the policy's measure, or NO_TARGET; items [12]."""
+    chosen = NO_TARGET
+    best = -1.0e9
+    found = 0
+    for slot in range(N_SLOTS):
+        age = ages[items[slot]]
+        if age < 0:
+            continue
+        distance = DISTANCES[cell, SLOT_CELL[slot]]
+        if policy == OLDEST:
+            value = float(age)
+        elif policy == AGE_DISTANCE:
+            value = age / (distance + 1.0)
+        else:
+            value = -float(distance)
+        if value > best:
+            best = value
+            chosen = slot
+            found = 1
+        elif value == best:
+            found += 1
+            if uniform(streams, k) * found < 1.0:
+                chosen = slot
+    return chosen
+
+
+@jit_inline
+def scripted_action(
+    policy: int,
+    cell: int,
+    ages: NDArray[np.int16],  # [items]
+    items: NDArray[np.int32],  # [12]
+    target: int,
+    streams: NDArray[np.uint64],
+    k: int,
+) -> tuple[int, int]:
+    """Action of a robot and its new target (a slot, or NO_TARGET)."""
+    if policy == RANDOM:
+        return below(streams, k, N_ACTIONS), NO_TARGET
+    if target != NO_TARGET and ages[items[target]] < 0:
+        target = NO_TARGET
+    if target == NO_TARGET or policy == AGE_DISTANCE:
+        target = choose_target(policy, cell, ages, items, streams, k)
+    if target != NO_TARGET:
+        return step_towards(cell, SLOT_CELL[target], streams, k), target
+    if policy in (CLOSEST_CENTRE, AGE_DISTANCE):
+        return step_towards(cell, CENTRE, streams, k), NO_TARGET
+    return below(streams, k, N_ACTIONS), NO_TARGET

@@ -1,0 +1,1 @@
+"""Slow, independent re-implementations that the compiled domains are tested against."""
