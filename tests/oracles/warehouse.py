@@ -21,21 +21,16 @@ CORNERS = {(0, 0), (0, 4), (4, 0), (4, 4)}
 REGION_CELLS = [(row, col) for row in range(5) for col in range(5)]
 
 # The 12 local item cells in the order of the observation's item bits; the index is the slot.
-ITEM_CELLS: list[Cell] = (
-    [(0, 1), (0, 2), (0, 3)]
-    + [(4, 1), (4, 2), (4, 3)]
-    + [(1, 0), (1, 4)]
-    + [(2, 0), (2, 4)]
-    + [(3, 0), (3, 4)]
-)
+TOP, BOTTOM = [(0, 1), (0, 2), (0, 3)], [(4, 1), (4, 2), (4, 3)]
+ITEM_CELLS: list[Cell] = [*TOP, *BOTTOM, (1, 0), (1, 4), (2, 0), (2, 4), (3, 0), (3, 4)]
 
 # Influence sources in the order of u: where the neighbour's region lies (region rows, region columns), and
 # the local cells of the edge shared with it, in the order of the classes 0..2.
 SOURCES: list[tuple[Cell, list[Cell]]] = [
     ((0, 1), [(1, 4), (2, 4), (3, 4)]),  # right
-    ((1, 0), [(4, 1), (4, 2), (4, 3)]),  # below
+    ((1, 0), BOTTOM),
     ((0, -1), [(1, 0), (2, 0), (3, 0)]),  # left
-    ((-1, 0), [(0, 1), (0, 2), (0, 3)]),  # above
+    ((-1, 0), TOP),
 ]
 NONE = 3  # the class of a neighbour that stands on no cell of the shared edge
 
@@ -152,7 +147,7 @@ def observe(state: GsState, robot: int) -> list[int]:
 
 
 def influence_of(n: int, robot: int, robots: Sequence[Cell]) -> list[int]:
-    """u of a learning robot: 4 classes, in the order right, below, left, above."""
+    """Influence u of a learning robot: 4 classes, in the order right, below, left, above."""
     classes = []
     for (d_i, d_j), shared in SOURCES:
         neighbour = robot + d_i * side_of(n) + d_j
@@ -248,19 +243,20 @@ def distances_from(local: Cell) -> dict[Cell, int]:
 
 
 def distance_between(local: Cell, target: Cell) -> int:
-    """Length of a shortest walk; not symmetric in general, since edges are left inwards only."""
+    """Length of a shortest walk."""
     return distances_from(local)[target]
 
 
 def best_actions(local: Cell, target: Cell) -> set[int]:
-    """First moves of the shortest walks; at the target, the void moves (none at the centre)."""
+    """First moves of the shortest walks; at the target, the void moves (there are none off the edges)."""
     to_go = max(distance_between(local, target) - 1, 0)
     return {action for action in ACTIONS if distance_between(move(local, action), target) == to_go}
 
 
 def nearest_items(local: Cell, items: Collection[Cell]) -> set[Cell]:
     """Items at the smallest distance."""
-    return {c for c in items if distance_between(local, c) == min(distance_between(local, d) for d in items)}
+    distance = {cell: distance_between(local, cell) for cell in items}
+    return {cell for cell in items if distance[cell] == min(distance.values())}
 
 
 def oldest_items(items: Mapping[Cell, int]) -> set[Cell]:
@@ -279,6 +275,9 @@ def closest_targets(local: Cell, items: Collection[Cell], kept: Cell | None) -> 
     return {kept} if kept is not None and kept in items else nearest_items(local, items)
 
 
-def closest_action(local: Cell, target: Cell | None, random_action: int) -> set[int]:
-    """Actions that `closest` may take; `random_action` is what it drew for the case without a target."""
-    return {random_action} if target is None else best_actions(local, target)
+def closest_actions(local: Cell, target: Cell | None, random_action: int) -> set[int]:
+    """Actions that `closest` may take; `random_action` is what it drew in case there is no walk to do.
+
+    An item that appears under the robot leaves no walk either: the recorded ring then acts at random.
+    """
+    return {random_action} if target is None or target == local else best_actions(local, target)

@@ -6,16 +6,17 @@
 ``age-distance``    the item with the largest age / (distance + 1), and back to the centre when there is none
 ``random``          a random action
 
-All but ``random`` and the ``closest`` ones read the ages, which learning agents do not see. Ties between
-items and between shortest paths are broken at random.
+``oldest`` and ``age-distance`` read the ages, which learning agents do not see. Ties are broken as in the
+recordings of the original simulator: among items the first in row-major order, among first moves of
+shortest paths up, left, right, down.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.domains.warehouse.layout import CENTRE, DISTANCES, MOVES, N_ACTIONS, N_SLOTS, SLOT_CELL
+from dials_async.domains.warehouse.layout import CENTRE, DISTANCES, MOVES, N_ACTIONS, SLOT_CELL
 from dials_async.kernels.compile import jit_inline
-from dials_async.kernels.rng import below, uniform
+from dials_async.kernels.rng import below
 
 #: Names in the order of the codes used by the kernels.
 POLICIES = ("random", "closest", "oldest", "closest-centre", "age-distance")
@@ -23,31 +24,27 @@ RANDOM, CLOSEST, OLDEST, CLOSEST_CENTRE, AGE_DISTANCE = range(5)
 
 NO_TARGET = -1
 
+# The item slots in row-major order of their cells, and the actions in the order that decides ties.
+_SLOT_ORDER = np.argsort(SLOT_CELL).astype(np.int8)
+_ACTION_ORDER = np.array([0, 2, 3, 1], dtype=np.int8)
+
 
 @jit_inline
 def step_towards(cell: int, goal: int, streams: NDArray[np.uint64], k: int) -> int:
-    """First action of a shortest path from ``cell`` to ``goal``, a random one of them."""
-    best = DISTANCES[cell, goal]
-    chosen = -1
-    found = 0
-    for action in range(N_ACTIONS):
+    """First action of a shortest path from ``cell`` to ``goal``; a random action at the goal itself."""
+    for action in _ACTION_ORDER:
         reached = MOVES[cell, action]
-        if reached != cell and DISTANCES[reached, goal] < best:
-            found += 1
-            if found == 1 or uniform(streams, k) * found < 1.0:
-                chosen = action
-    return chosen if chosen >= 0 else below(streams, k, N_ACTIONS)
+        if DISTANCES[reached, goal] < DISTANCES[cell, goal]:
+            return action
+    return below(streams, k, N_ACTIONS)
 
 
 @jit_inline
-def choose_target(
-    policy: int, cell: int, ages: NDArray[np.int16], items: NDArray[np.int32], streams: NDArray[np.uint64], k: int
-) -> int:
+def choose_target(policy: int, cell: int, ages: NDArray[np.int16], items: NDArray[np.int32]) -> int:
     """Slot of the best item of the region by the policy's measure, or NO_TARGET; items [12]."""
     chosen = NO_TARGET
     best = -1.0e9
-    found = 0
-    for slot in range(N_SLOTS):
+    for slot in _SLOT_ORDER:
         age = ages[items[slot]]
         if age < 0:
             continue
@@ -61,11 +58,6 @@ def choose_target(
         if value > best:
             best = value
             chosen = slot
-            found = 1
-        elif value == best:
-            found += 1
-            if uniform(streams, k) * found < 1.0:
-                chosen = slot
     return chosen
 
 
@@ -85,7 +77,7 @@ def scripted_action(
     if target != NO_TARGET and ages[items[target]] < 0:
         target = NO_TARGET
     if target == NO_TARGET or policy == AGE_DISTANCE:
-        target = choose_target(policy, cell, ages, items, streams, k)
+        target = choose_target(policy, cell, ages, items)
     if target != NO_TARGET:
         return step_towards(cell, SLOT_CELL[target], streams, k), target
     if policy in (CLOSEST_CENTRE, AGE_DISTANCE):

@@ -1,0 +1,1 @@
+"""What travels between processes: message schema, the broker port, and its implementations."""

@@ -1,0 +1,113 @@
+"""The broker port: bounded queues with acknowledgement, as RabbitMQ offers them and memory imitates them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+#: Bytes of ready messages in one queue. Credits keep queues far shorter; this is the safety net.
+MAX_QUEUE_BYTES = 256 * 1024 * 1024
+
+#: Dead letters are for a person to read: the newest are enough.
+MAX_DEAD_LETTERS = 1000
+MAX_DEAD_LETTER_BYTES = 64 * 1024 * 1024
+
+
+def rollout_tasks(run: str) -> str:
+    """The queue of IALS rollout tasks; its depth is the signal to scale workers on."""
+    return f"dials.{run}.tasks.rollout"
+
+
+def gs_tasks(run: str) -> str:
+    """The queue of GS episodes: AIP data, evaluation, training on the GS."""
+    return f"dials.{run}.tasks.gs"
+
+
+def experience(run: str, agent: int) -> str:
+    """The queue of one agent's experience."""
+    return f"dials.{run}.experience.{agent}"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message in the hands of one consumer until it is acknowledged or rejected."""
+
+    body: bytes
+    queue: str
+    tag: int
+    redelivered: bool
+    """It was handed out before and not acknowledged: its work may have been done already."""
+
+
+class DeadLetter(NamedTuple):
+    """A rejected message and why it was rejected."""
+
+    queue: str
+    body: bytes
+    reason: str
+
+
+class Consumer(Protocol):
+    """Takes messages from its queues; used by one thread. Once closed, all but close raise BrokerError."""
+
+    def receive(self, timeout_s: float) -> Delivery | None:
+        """The next message, or None if there is none within ``timeout_s``.
+
+        Serves its queues in publish order or in turn, so that none starves. Returns None as well while
+        ``prefetch`` deliveries are neither acknowledged nor rejected.
+        """
+        ...
+
+    def ack(self, delivery: Delivery) -> None:
+        """Done with it: the broker forgets it. Raises BrokerError if it is not in flight here."""
+        ...
+
+    def reject(self, delivery: Delivery, reason: str) -> None:
+        """Move it to the dead letters for good. Raises BrokerError if it is not in flight here."""
+        ...
+
+    def close(self) -> None:
+        """Give what is in flight back to the front of its queue, in the old order. Twice is allowed."""
+        ...
+
+
+class Broker(Protocol):
+    """Named queues; used by many threads. Once closed, all but close raise BrokerError."""
+
+    def declare(self, queue: str, max_messages: int, max_bytes: int = MAX_QUEUE_BYTES) -> None:
+        """Make ``queue`` exist; the bounds count ready messages, not those in flight.
+
+        Declaring again with equal bounds does nothing. Raises BrokerError if the bounds differ.
+        """
+        ...
+
+    def publish(self, queue: str, body: bytes) -> None:
+        """Put ``body`` at the end of ``queue``; on return the broker has it.
+
+        Raises QueueFullError if the queue is full, BrokerError if it was never declared or ``body`` is longer
+        than MAX_MESSAGE_BYTES.
+        """
+        ...
+
+    def consumer(self, queues: Sequence[str], prefetch: int) -> Consumer:
+        """A consumer of ``queues`` that holds at most ``prefetch`` unacknowledged messages over all of them.
+
+        A learner that acks after its commit needs at least the messages of one update, or it waits forever.
+        Raises BrokerError if a queue was never declared.
+        """
+        ...
+
+    def depth(self, queue: str) -> int:
+        """Ready messages: published, not in flight. Raises BrokerError if it was never declared."""
+        ...
+
+    def purge(self, queue: str) -> None:
+        """Drop the ready messages. Raises BrokerError if it was never declared."""
+        ...
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """The newest rejected messages, oldest first; they stay."""
+        ...
+
+    def close(self) -> None:
+        """End all consumers; those that wait raise BrokerError. Closing twice is allowed."""
+        ...

@@ -1,0 +1,1 @@
+"""The networks of policies, critics and AIPs: one flat parameter vector per agent, compiled kernels."""
