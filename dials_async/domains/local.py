@@ -1,6 +1,6 @@
 """The three functions that a compiled local simulator gives to the fused rollout, chosen by its state's type.
 
-A domain describes the state of its LS as a NamedTuple of arrays ``[agents, envs, ...]`` and registers its
+A domain describes the state of its LS as a NamedTuple of arrays ``[rows, ...]``, a row for each episode of each agent, and registers its
 compiled functions for that type with :func:`compiled_local`. The fused rollout calls the three functions
 below; Numba resolves them at compile time, so nothing is paid for the indirection, and the machine code
 can be cached (a kernel that takes functions as arguments could not be).
@@ -12,6 +12,8 @@ from typing import Any
 from numba.core import types
 from numba.extending import overload
 
+from dials_async.kernels.compile import INLINE_OPTIONS
+
 _Implementation = Callable[..., Any]
 _implementations: dict[str, dict[type, _Implementation]] = {"reset": {}, "observe": {}, "step": {}}
 
@@ -22,8 +24,8 @@ def compiled_local(
     """Register the compiled functions of the LS whose state is the NamedTuple ``state_type``.
 
     Each must be compiled (``dials_async.kernels.compile.jit_inline``), with these arguments:
-    ``reset(state, agent, env, seed)`` starts an episode; ``observe(state, agent, env, row)`` writes the
-    packed observation to row [bytes]; ``step(state, agent, env, action, influence)`` advances one step
+    ``reset(state, row, seed)`` starts an episode; ``observe(state, row, out)`` writes the
+    packed observation to out [bytes]; ``step(state, row, action, influence)`` advances one step
     under the classes influence [n_sources] and returns the reward.
     """
     for name, function in (("reset", reset), ("observe", observe), ("step", step)):
@@ -36,40 +38,37 @@ def _find(name: str, state: Any) -> _Implementation | None:
     return None
 
 
-def local_reset(state: Any, agent: int, env: int, seed: int) -> None:
-    """Start a new episode of ``agent`` in ``env`` (only inside kernels)."""
+def local_reset(state: Any, row: int, seed: int) -> None:
+    """Start a new episode in ``row`` (only inside kernels)."""
     raise TypeError("local_reset is for kernels only")
 
 
-def local_observe(state: Any, agent: int, env: int, row: Any) -> None:
-    """Write the packed observation to ``row`` [bytes] (only inside kernels)."""
+def local_observe(state: Any, row: int, out: Any) -> None:
+    """Write the packed observation to ``out`` [bytes] (only inside kernels)."""
     raise TypeError("local_observe is for kernels only")
 
 
-def local_step(state: Any, agent: int, env: int, action: int, influence: Any) -> float:
+def local_step(state: Any, row: int, action: int, influence: Any) -> float:
     """Advance one step and return the reward (only inside kernels)."""
     raise TypeError("local_step is for kernels only")
 
 
-@overload(local_reset, inline="never")
-def _overload_reset(state: Any, agent: Any, env: Any, seed: Any) -> _Implementation | None:  # noqa: ARG001
+# The signatures below carry no annotations: Numba wants them equal to those of the lambdas.
+@overload(local_reset, jit_options=INLINE_OPTIONS)
+def _overload_reset(state, row, seed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ARG001
     function = _find("reset", state)
-    if function is None:
-        return None
-    return lambda state, agent, env, seed: function(state, agent, env, seed)
+    return None if function is None else lambda state, row, seed: function(state, row, seed)
 
 
-@overload(local_observe, inline="never")
-def _overload_observe(state: Any, agent: Any, env: Any, row: Any) -> _Implementation | None:  # noqa: ARG001
+@overload(local_observe, jit_options=INLINE_OPTIONS)
+def _overload_observe(state, row, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ARG001
     function = _find("observe", state)
-    if function is None:
-        return None
-    return lambda state, agent, env, row: function(state, agent, env, row)
+    return None if function is None else lambda state, row, out: function(state, row, out)
 
 
-@overload(local_step, inline="never")
-def _overload_step(state: Any, agent: Any, env: Any, action: Any, influence: Any) -> _Implementation | None:  # noqa: ARG001
+@overload(local_step, jit_options=INLINE_OPTIONS)
+def _overload_step(state, row, action, influence):  # type: ignore[no-untyped-def]  # noqa: ANN001, ARG001
     function = _find("step", state)
     if function is None:
         return None
-    return lambda state, agent, env, action, influence: function(state, agent, env, action, influence)
+    return lambda state, row, action, influence: function(state, row, action, influence)

@@ -22,18 +22,18 @@ def set_bit(row: NDArray[np.uint8], k: int) -> None:
 
 
 @jit_inline
-def active_bits(row: NDArray[np.uint8], n_bits: int, out: NDArray[np.int16]) -> int:
-    """Write the indices of the set bits below ``n_bits`` of ``row`` [bytes] to ``out``; return how many."""
+def active_bits(packed: NDArray[np.uint8], n_bits: int, out: NDArray[np.int16], row: int) -> int:
+    """Write the indices of the set bits below ``n_bits`` of ``packed`` [bytes] to out[row]; return how many."""
     count = 0
     for k in range((n_bits + 7) >> 3):
-        byte = int(row[k])
-        base = k << 3
+        byte = int(packed[k])
+        bit = k << 3
         while byte != 0:
-            if byte & 1 and base < n_bits:
-                out[count] = base
+            if byte & 1 and bit < n_bits:
+                out[row, count] = bit
                 count += 1
             byte >>= 1
-            base += 1
+            bit += 1
     return count
 
 
@@ -43,7 +43,7 @@ def unpack_active(
 ) -> None:
     """Active bits of every row: packed [rows, bytes] -> indices [rows, n_bits], counts [rows]."""
     for row in range(packed.shape[0]):
-        counts[row] = active_bits(packed[row], n_bits, indices[row])
+        counts[row] = active_bits(packed[row], n_bits, indices, row)
 
 
 def pack(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -53,3 +53,12 @@ def uniform(states: NDArray[np.uint64], k: int) -> float:
 def below(states: NDArray[np.uint64], k: int, n: int) -> int:
     """Advance stream ``k`` and return an integer in [0, n); the bias is below n / 2**53."""
     return int(uniform(states, k) * n)
+
+
+def stream_seeds(bases: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:
+    """Seeds of ``count`` streams for each of ``bases`` [n], shape [n, count]: one splitmix64 step each."""
+    with np.errstate(over="ignore"):
+        z = bases[:, None] + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)[None, :]
+        z = (z ^ (z >> _S30)) * _MIX_1
+        z = (z ^ (z >> _S27)) * _MIX_2
+        return z ^ (z >> _S31)

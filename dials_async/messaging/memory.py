@@ -212,10 +212,9 @@ class MemoryConsumer:
 
     def _settle(self, delivery: Delivery) -> None:
         self._require_open()
-        held = self._in_flight.get(delivery.tag)
-        if held is None or held[0] is not delivery:
+        # Tags are unique in the broker, so one of another consumer is not found here either.
+        if self._in_flight.pop(delivery.tag, None) is None:
             raise BrokerError(f"delivery {delivery.tag} of queue {delivery.queue} is not in flight here")
-        del self._in_flight[delivery.tag]
 
     def _require_open(self) -> None:
         self._broker.require_open()

@@ -138,15 +138,17 @@ def gru_cell(
     """One step of a GRU (Cho et al., 2014, in the variant of cuDNN): n = tanh(x_n + r (h_n + b_n))."""
     size = hidden.shape[1]
     for b in range(hidden.shape[0]):
-        gx, gh, h, o = from_input[b], from_hidden[b], hidden[b], out[b]
+        rz, rz_hidden = from_input[b, : 2 * size], from_hidden[b, : 2 * size]
         for k in range(2 * size):
-            gx[k] = fast_sigmoid(gx[k] + gh[k])
+            rz[k] = fast_sigmoid(rz[k] + rz_hidden[k])
+        r, n, n_hidden = from_input[b, :size], from_input[b, 2 * size :], from_hidden[b, 2 * size :]
         for k in range(size):
-            gh[2 * size + k] += bias_n[k]
-            gx[2 * size + k] = fast_tanh(gx[2 * size + k] + gx[k] * gh[2 * size + k])
+            n_hidden[k] += bias_n[k]
         for k in range(size):
-            z = gx[size + k]
-            o[k] = (_ONE - z) * gx[2 * size + k] + z * h[k]
+            n[k] = fast_tanh(n[k] + r[k] * n_hidden[k])
+        z, h, o = from_input[b, size : 2 * size], hidden[b], out[b]
+        for k in range(size):
+            o[k] = n[k] + z[k] * (h[k] - n[k])
 
 
 @jit_inline

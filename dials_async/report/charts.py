@@ -6,6 +6,7 @@ and returns both as HTML.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,13 @@ def learning_curve(run: Run, over: str) -> str:
     return "".join(_learning_curve(run, over, size) for size in (WIDE, NARROW))
 
 
+def learning_close_up(run: Run) -> str:
+    """The upper end of the curve, enlarged: good policies differ by little."""
+    if len(run.metrics["steps"]) < 6:
+        return ""
+    return "".join(_learning_curve(run, "steps", size, close_up=True) for size in (WIDE, NARROW))
+
+
 def compare_learning(runs: Sequence[Run], over: str, with_baselines: bool) -> str:
     """The sampled returns of several runs against ``over``, the baselines of the first if they are shared."""
     return "".join(_compare_learning(runs, over, with_baselines, size) for size in (WIDE, NARROW))
@@ -47,11 +55,14 @@ def influence_chart(run: Run) -> str:
     return "".join(_influence_chart(run, size) for size in (WIDE, NARROW))
 
 
-def _learning_curve(run: Run, over: str, size: Size) -> str:
+def _learning_curve(run: Run, over: str, size: Size, close_up: bool = False) -> str:
     curves = [("sampled", "return", SAMPLED)]
     if np.isfinite(run.metrics["greedy_return_mean"]).any():
         curves.append(("greedy", "greedy_return", GREEDY))
     references = _references(run, size)
+    late = run.metrics["steps"] >= (0.3 * run.metrics["steps"].max() if close_up else 0)
+    if close_up:
+        references = _near([column for _, column, _ in curves], run.metrics, references)
     with chart(size, labels=len(curves) + len(references)) as (figure, axes):
         xs, ends, values = run.metrics[over], [], [label.y for label in references]
         for label in references:
@@ -60,14 +71,26 @@ def _learning_curve(run: Run, over: str, size: Size) -> str:
             mean, se = run.metrics[f"{column}_mean"], np.nan_to_num(run.metrics[f"{column}_se"])
             _curve(axes, xs, mean, mean - se, mean + se, colour)
             last = float(mean[np.isfinite(mean)][-1])
-            text = f"{name} {quantity(last)}" if size.is_wide else name
-            ends.append(EndLabel(last, text, colour, strong=True))
-            values += [float(v) for v in (*(mean - se), *(mean + se)) if math.isfinite(v)]
+            ends.append(EndLabel(last, name, colour, strong=True))
+            values += [float(v) for v in (*(mean - se)[late], *(mean + se)[late]) if math.isfinite(v)]
         _frame(axes, over, xs, values, "return per episode" if size.is_wide else "return")
+        if close_up:
+            axes.set_xlim(float(xs[late][0]), float(xs[-1]))
         label_ends(figure, axes, size, [*ends, *references])
-        overlay = hover_strips(figure, axes, list(xs), _tooltips(run.metrics))
+        texts = [text for text, shown in zip(_tooltips(run.metrics), late, strict=True) if shown]
+        overlay = hover_strips(figure, axes, list(xs[late]), texts)
         description = f"Return per episode against {over}; the table below the chart has the values."
-        return to_svg(figure, size, description, f"learn-{over}-{size.name}", overlay)
+        name = "close" if close_up else over
+        return to_svg(figure, size, description, f"learn-{name}-{size.name}", overlay)
+
+
+def _near(columns: Sequence[str], metrics: Table, references: Sequence[EndLabel]) -> list[EndLabel]:
+    """The references that lie near the last half of the curves."""
+    half = len(metrics["steps"]) // 2
+    values = np.concatenate([metrics[f"{column}_mean"][half:] for column in columns])
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = max(high - low, 0.12 * max(abs(low), abs(high)))
+    return [label for label in references if low - margin <= label.y <= high + margin]
 
 
 def _references(run: Run, size: Size) -> list[EndLabel]:
@@ -83,7 +106,7 @@ def _references(run: Run, size: Size) -> list[EndLabel]:
 
 def _dash(label: EndLabel) -> dict[str, Any]:
     """Published values are dotted, baselines dashed: told apart without colour too."""
-    return {"linestyle": (0, (1, 2.5)) if label.colour == PUBLISHED else (0, (6, 4))}
+    return {"linestyle": (0, (1, 2.5)) if label.italic else (0, (6, 4))}
 
 
 def _curve(axes: Any, xs: Column, mean: Column, low: Column, high: Column, colour: str) -> None:
@@ -100,7 +123,9 @@ def _tooltips(metrics: Table) -> list[str]:
         for name, column in (("sampled", "return"), ("greedy", "greedy_return")):
             mean, se = metrics[f"{column}_mean"][i], metrics[f"{column}_se"][i]
             if math.isfinite(mean):
-                lines.append(f"{name}: {quantity(mean)}" + (f" ± {quantity(se)}" if math.isfinite(se) else ""))
+                lines.append(
+                    f"{name}: {quantity(mean)}" + (f" ± {quantity(se)}" if math.isfinite(se) else "")
+                )
         texts.append("\n".join(lines))
     return texts
 
@@ -118,7 +143,9 @@ def _frame(axes: Any, over: str, xs: Column, values: Sequence[float], y_label: s
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     scale, unit = 1.0, "environment steps per agent" if axes.bbox.width > 400 else "steps per agent"
     if over == "seconds":
-        scale, unit = (1.0, "seconds") if last < 180 else (60.0, "minutes") if last < 10800 else (3600.0, "hours")
+        scale, unit = (
+            (1.0, "seconds") if last < 180 else (60.0, "minutes") if last < 10800 else (3600.0, "hours")
+        )
         unit = f"wall time, {unit}"
         axes.xaxis.set_major_locator(_scaled_locator(scale, 5 if axes.bbox.width > 400 else 3))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short_count(x / scale)))
@@ -174,7 +201,7 @@ def _draw_refreshes(axes: Any, table: Table, last_step: float) -> list[float]:
     """Each refresh as an arrow from before to after, and the marginal line; returns the values drawn."""
     steps, before, after, marginal = (table[k] for k in ("steps", "ce_before", "ce_after", "ce_marginal"))
     for step, old, new in zip(steps, before, after, strict=True):
-        axes.axvline(step, color=SOFT, linewidth=1, alpha=0.25, zorder=1)
+        axes.axvline(step, ymax=0.96, color=SOFT, linewidth=1, alpha=0.25, zorder=1)
         if math.isfinite(old) and math.isfinite(new):
             axes.annotate(
                 "",
@@ -192,13 +219,18 @@ def _draw_refreshes(axes: Any, table: Table, last_step: float) -> list[float]:
             axes.plot([step], [old], marker="o", markersize=5, color=GREEDY, zorder=4, clip_on=False)
     known = np.isfinite(marginal)
     if known.any():
-        xs, ys = [*steps[known], max(last_step, float(steps[known][-1]))], [*marginal[known], marginal[known][-1]]
+        xs, ys = (
+            [*steps[known], max(last_step, float(steps[known][-1]))],
+            [*marginal[known], marginal[known][-1]],
+        )
         axes.plot(xs, ys, drawstyle="steps-post", color=SOFT, linewidth=1.3, linestyle=(0, (6, 4)), zorder=2)
     return [float(v) for v in (*before, *after, *marginal) if math.isfinite(v)]
 
 
 def _compare_learning(runs: Sequence[Run], over: str, with_baselines: bool, size: Size) -> str:
     references = _references(runs[0], size) if with_baselines else []
+    # The colour of published values would be taken for a run's.
+    references = [replace(label, colour=SOFT) for label in references]
     with chart(size, labels=len(runs) + len(references)) as (figure, axes):
         ends, values = [], [label.y for label in references]
         for label in references:
@@ -220,4 +252,3 @@ def _compare_learning(runs: Sequence[Run], over: str, with_baselines: bool, size
         label_ends(figure, axes, size, [*ends, *references])
         description = f"Return per episode of {len(runs)} runs against {over}."
         return to_svg(figure, size, description, f"compare-{over}-{size.name}")
-

@@ -20,12 +20,12 @@ Movers with the same id in successive frames glide from one place to the next; m
 Marks lie below movers, unless their style says ``above``.
 
 shape: ``kind`` with a list ``at``: ``rect`` [x, y, w, h], ``circle`` [x, y, r], ``line`` [x, y, x, y, ...],
-``text`` [x, y, text]; and ``fill``, ``stroke`` (colours), ``line`` (width of the stroke, world units), ``radius``
-(of corners), ``dash`` (length of dashes, 0 none), ``size`` (of text).
+``text`` [x, y, text]; and ``fill``, ``stroke`` (colours), ``line`` (width of the stroke, world units),
+``radius`` (of corners), ``dash`` (length of dashes, 0 none), ``size`` (of text).
 
 style: ``shape`` (``disc``, ``square``, ``diamond``, ``ring``, ``bar``: a bar points along the heading);
-``size`` (diameter or side, world units; a bar: its length) and ``width`` (of a bar); ``fill``, ``stroke``, ``line``;
-``core`` (colour of a dot in the middle); ``ramp`` (colours for value 0 to 1, instead of ``fill``);
+``size`` (diameter or side, world units; a bar: its length) and ``width`` (of a bar); ``fill``, ``stroke``,
+``line``; ``core`` (colour of a dot in the middle); ``ramp`` (colours for value 0 to 1, instead of ``fill``);
 ``pulse`` (true: it widens and fades until the next frame); ``above`` (true: drawn over the movers);
 ``show_value`` (true: the value floats up as a number).
 
@@ -142,7 +142,9 @@ def _check_style(style: Any, path: str, check: _Check) -> None:
 
 def _check_values(values: Mapping[str, Any], path: str, numbers: tuple[str, ...], check: _Check) -> None:
     for key in numbers:
-        check(key not in values or (_number(values[key]) and values[key] >= 0), f"{path}.{key}", "a number >= 0")
+        check(
+            key not in values or (_number(values[key]) and values[key] >= 0), f"{path}.{key}", "a number >= 0"
+        )
     for key in _COLOUR_KEYS & set(values):
         check(_colour(values[key]), f"{path}.{key}", 'a colour "#rrggbb" or a pair [light, dark] of them')
 
@@ -228,4 +230,6 @@ def _rounded(value: Any) -> Any:
 
 def _dump(value: Any) -> str:
     """Compact JSON that is safe inside a <script> element."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace(
+        "<", "\\u003c"
+    )

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 #: Stand-in colours and the CSS variables that replace them.
@@ -29,10 +30,10 @@ _VARIABLES = {
     PAPER: "--card",
     **{colour: f"--c{i + 1}" for i, colour in enumerate(RUNS)},
 }
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "dials",
-    # Bundled with matplotlib, so measured alike everywhere; wider than the fonts of pages, so nothing overflows.
+    # Bundled with matplotlib, so measured alike everywhere; wider than fonts of pages: nothing overflows.
     "font.family": ["DejaVu Sans"],
     "axes.edgecolor": GRID,
     "axes.labelcolor": SOFT,
@@ -50,7 +51,7 @@ _SETTINGS = {
 
 @dataclass(frozen=True)
 class Size:
-    """One rendering of a chart, in CSS pixels: every chart is drawn once for wide and once for narrow pages."""
+    """One rendering of a chart, in CSS pixels: each chart is drawn for wide and for narrow pages."""
 
     name: str
     width: int
@@ -130,7 +131,7 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
 
 
 def label_ends(figure: Any, axes: Any, size: Size, labels: Sequence[EndLabel]) -> None:
-    """Write the labels to the right of the plot, apart from one another, each tied to its line by a leader."""
+    """Write the labels to the right of the plot, apart from one another, tied to their lines."""
     from matplotlib.lines import Line2D
 
     height = figure.get_figheight() * 72
@@ -164,17 +165,18 @@ def label_ends(figure: Any, axes: Any, size: Size, labels: Sequence[EndLabel]) -
 
 
 def hover_strips(figure: Any, axes: Any, xs: Sequence[float], texts: Iterable[str]) -> str:
-    """Invisible strips, one around each x, that show ``texts`` as a tooltip: exact values without a script."""
+    """Invisible strips around each x that show ``texts`` as tooltips: exact values without a script."""
     height = figure.get_figheight() * 72
     (left, bottom), (right, top) = axes.transAxes.transform([(0, 0), (1, 1)])
     centres = [float(axes.transData.transform((x, 0.0))[0]) for x in xs]
-    edges = [left, *[(a + b) / 2 for a, b in zip(centres, centres[1:], strict=False)], right]
+    edges = [left, *[(a + b) / 2 for a, b in pairwise(centres)], right]
     strips = []
     for i, (centre, text) in enumerate(zip(centres, texts, strict=True)):
         box = f'y="{height - top:.1f}" height="{top - bottom:.1f}"'
+        width = max(0.0, edges[i + 1] - edges[i])
         strips.append(
-            f'<g class="strip"><rect class="area" x="{edges[i]:.1f}" width="{max(0.0, edges[i + 1] - edges[i]):.1f}" '
-            f'{box}/><rect class="rule" x="{centre - 0.5:.1f}" width="1" {box}/><title>{escape(text)}</title></g>'
+            f'<g class="strip"><rect class="area" x="{edges[i]:.1f}" width="{width:.1f}" {box}/>'
+            f'<rect class="rule" x="{centre - 0.5:.1f}" width="1" {box}/><title>{escape(text)}</title></g>'
         )
     return "".join(strips)
 
@@ -194,7 +196,8 @@ def to_svg(figure: Any, size: Size, description: str, prefix: str, overlay: str 
     figure.patch.set_alpha(0.0)
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
+    canvas: Any = FigureCanvasSVG(figure)
+    canvas.print_svg(buffer, metadata=nothing)
     text = buffer.getvalue()
     body = text[text.index(">", text.index("<svg")) + 1 : text.rindex("</svg>")]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)

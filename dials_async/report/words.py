@@ -4,6 +4,7 @@ Every sentence is made from the data of the run, never from what a domain is abo
 """
 
 import math
+from decimal import ROUND_HALF_UP, Decimal
 
 from dials_async.report.run_folder import Run, Score
 
@@ -46,8 +47,9 @@ def quantity(value: float) -> str:
     """A return or CE with the decimals it deserves: 14.2271 -> '14.23', 211.62 -> '211.6'."""
     size = abs(value)
     decimals = 2 if size < 100 else 1 if size < 1000 else 0
-    # "+ 0.0" turns -0.00 into 0.00.
-    return f"{round(value, decimals) + 0.0:,.{decimals}f}"
+    # Half up, as readers do it (13.125 -> 13.13; format() rounds to even); "+ 0" turns -0.00 into 0.00.
+    rounded = Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
+    return f"{rounded + 0:,.{decimals}f}"
 
 
 def score(value: Score) -> str:
@@ -65,7 +67,8 @@ def headline(run: Run) -> str:
     """The run in two sentences, for somebody who has never heard of it."""
     agents = f"{count(run.agents)} agents" if run.agents != 1 else "1 agent"
     each = " each" if run.agents != 1 else ""
-    learned = f"{agents} learned for {count(run.agent_steps)} steps{each} in {duration(run.wall_seconds)}."
+    time = _unbroken(duration(run.wall_seconds))
+    learned = f"{agents} learned for {count(run.agent_steps)} steps{each} in {time}."
     others = []
     best = best_baseline(run)
     if best:
@@ -73,7 +76,17 @@ def headline(run: Run) -> str:
     if "random" in run.baselines:
         others.append(f"random play {quantity(run.baselines['random'].mean)}")
     earned = f" {'They earn' if run.agents != 1 else 'It earns'} {quantity(run.final.mean)} an episode"
-    return learned + earned + "".join("; " + other if i == 0 else ", " + other for i, other in enumerate(others)) + "."
+    return (
+        learned
+        + earned
+        + "".join("; " + other if i == 0 else ", " + other for i, other in enumerate(others))
+        + "."
+    )
+
+
+def _unbroken(text: str) -> str:
+    """With no-break spaces: a number and its unit stay on one line of a headline."""
+    return text.replace(" ", "\u00a0")
 
 
 def verdict(run: Run) -> str:
@@ -110,7 +123,8 @@ def provenance(run: Run) -> str:
     on = TRAINED_ON.get(run.simulator, run.simulator)
     text = f"Trained on {on}."
     if run.eval_episodes:
-        text += f" Returns are means over agents, from {count(run.eval_episodes)} fresh episodes of the global simulator"
+        episodes = count(run.eval_episodes)
+        text += f" Returns are means over agents, from {episodes} fresh episodes of the global simulator"
         text += "" if math.isnan(run.final.se) else "; ± is one standard error"
         text += "."
     return text

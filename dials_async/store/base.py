@@ -1,14 +1,10 @@
 """The store port: committed versions of policies and AIPs, the only truth of a run (DESIGN, invariant 1)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
-
-from dials_async.errors import StoreError
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -52,7 +48,7 @@ class Mark:
     steps_before: int  # -1 for version 0, so that step 0 is its own
     steps: int
     held: bool
-    """A boundary version that nobody released yet: its weights stay."""
+    """Not released yet: if it is a boundary version, its weights stay."""
 
     def answers(self, steps: int) -> bool:
         """Whether this is the first version at or after ``steps``."""
@@ -63,9 +59,9 @@ class Mark:
 class KeepRules:
     """Which versions a store keeps.
 
-    The newest ``keep_last`` versions of a group; and each boundary version, the first at or after a multiple of
-    one of ``boundary_steps`` (F and E; 0 is a multiple), until it is released. Of all but the newest version
-    the weights alone. Which version a boundary was is remembered for good. Of the AIPs the last
+    The newest ``keep_last`` versions of a group; and each boundary version, the first at or after a multiple
+    of one of ``boundary_steps`` (F and E; 0 is a multiple), until it is released. Of all but the newest
+    version the weights alone. Which version a boundary was is remembered for good. Of the AIPs the last
     ``keep_last_aips``.
     """
 
@@ -95,7 +91,7 @@ class GroupSnapshot:
     """All that a store knows of one group."""
 
     state: GroupState
-    weights: Mapping[int, Array]  # by version, the newest included
+    weights: Mapping[int, Array]  # of the older versions that are kept
     marks: tuple[Mark, ...]  # by rising version
 
 
@@ -114,8 +110,8 @@ class Store(Protocol):
     def commit_group(self, state: GroupState) -> None:
         """Make ``state`` the newest of its group, whole or not at all; its arrays are copied.
 
-        Raises VersionConflictError unless the newest is ``state.version - 1``, or there is none and the version
-        is 0; StoreError if the state is malformed or counts fewer steps than the newest.
+        Raises VersionConflictError unless the newest is ``state.version - 1``, or there is none and the
+        version is 0; StoreError if the state is malformed or counts fewer steps than the newest.
         """
         ...
 
@@ -159,7 +155,7 @@ class Store(Protocol):
         ...
 
     def append_record(self, kind: str, record: Mapping[str, Any]) -> bool:
-        """Append a JSON object; False, and nothing done, if ``kind`` has one with this ``record["id"]``, a text.
+        """Append a JSON object with a text ``record["id"]``; False, and nothing done, if that id exists.
 
         Raises StoreError if it has no such id, is not JSON, or is longer than MAX_RECORD_BYTES.
         """
@@ -184,40 +180,3 @@ class Store(Protocol):
     def restore(self, snapshot: StoreSnapshot) -> None:
         """Take over ``snapshot``. Raises StoreError unless the store is empty."""
         ...
-
-
-def frozen_group(state: GroupState) -> GroupState:
-    """``state`` as it is committed: checked, its arrays read-only copies. Raises StoreError."""
-    if WEIGHTS not in state.arrays:
-        raise StoreError(
-            f"group {state.group}: a state needs the array {WEIGHTS!r}, has {sorted(state.arrays)}"
-        )
-    return replace(state, arrays=frozen_arrays(state.arrays), meta=_checked_meta(state.meta))
-
-
-def frozen_aip(state: AipState) -> AipState:
-    """``state`` as it is committed: checked, its arrays read-only copies. Raises StoreError."""
-    return replace(state, arrays=frozen_arrays(state.arrays), meta=_checked_meta(state.meta))
-
-
-def frozen_arrays(arrays: Arrays) -> Arrays:
-    """Read-only copies that nobody else can write to. Raises StoreError if one does not hold plain numbers."""
-    return MappingProxyType({name: _frozen(name, array) for name, array in arrays.items()})
-
-
-def _frozen(name: str, array: Array) -> Array:
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise StoreError(f"array {name!r}: {array.dtype} is not stored; plain numbers of up to 8 bytes are")
-    # One of ours (owns its memory, read-only) comes back in a restore or unchanged in the next commit.
-    if array.base is None and not array.flags.writeable and array.flags.c_contiguous:
-        return array
-    copy = np.array(array, dtype=array.dtype.newbyteorder("="), order="C", copy=True)
-    copy.flags.writeable = False
-    return copy
-
-
-def _checked_meta(meta: Meta) -> Meta:
-    for key, value in meta.items():
-        if not isinstance(value, int | float | str):
-            raise StoreError(f"meta {key!r}: expected int, float or str, got {type(value).__name__}")
-    return MappingProxyType(dict(meta))

@@ -7,9 +7,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from dials_async.errors import StoreError, VersionConflictError, VersionGoneError
+from dials_async.errors import StoreError, VersionGoneError
 from dials_async.store.base import (
-    MAX_RECORD_BYTES,
     WEIGHTS,
     AipState,
     Array,
@@ -18,13 +17,12 @@ from dials_async.store.base import (
     KeepRules,
     Mark,
     StoreSnapshot,
-    frozen_aip,
-    frozen_group,
 )
+from dials_async.store.checks import encode_record, frozen_aip, frozen_array, frozen_group, require_next
 
 
 class MemoryStore:
-    """Implements the Store protocol. What is committed is never changed, only replaced, so reads cannot tear."""
+    """Implements the Store protocol. What is committed is replaced, never changed, so reads cannot tear."""
 
     def __init__(self, rules: KeepRules | None = None) -> None:
         self._rules = rules or KeepRules()
@@ -40,10 +38,10 @@ class MemoryStore:
         state = frozen_group(state)  # copies outside of the lock
         with self._changed:
             old = self._groups.get(state.group)
-            _require_next(f"group {state.group}", state, old.state if old else None)
+            require_next(f"group {state.group}", state, old.state if old else None)
             before = old.state.steps_per_agent if old else -1
             mark = Mark(state.version, before, state.steps_per_agent, held=True)
-            weights = {**(old.weights if old else {}), state.version: state.arrays[WEIGHTS]}
+            weights = {**old.weights, old.state.version: old.state.arrays[WEIGHTS]} if old else {}
             marks = (*(old.marks if old else ()), mark)
             self._groups[state.group] = self._pruned(GroupSnapshot(state, weights, marks))
             self._announce()
@@ -62,6 +60,8 @@ class MemoryStore:
         """See Store."""
         with self._changed:
             known = self._groups.get(group)
+        if known is not None and version == known.state.version:
+            return known.state.arrays[WEIGHTS]
         if known is None or version not in known.weights:
             newest = known.state.version if known else -1
             raise VersionGoneError(f"group {group}: version {version} is not kept, the newest is {newest}")
@@ -90,7 +90,7 @@ class MemoryStore:
         """See Store."""
         state = frozen_aip(state)
         with self._changed:
-            _require_next("AIPs", state, self._aips[-1] if self._aips else None)
+            require_next("AIPs", state, self._aips[-1] if self._aips else None)
             self._aips = (*self._aips, state)[-self._rules.keep_last_aips :]
             self._announce()
 
@@ -147,11 +147,11 @@ class MemoryStore:
 
     def restore(self, snapshot: StoreSnapshot) -> None:
         """See Store."""
-        # Through the same door as a commit: what comes from a file is copied or proven read-only as well.
-        groups = {
-            group: self._pruned(replace(known, state=frozen_group(known.state)))
-            for group, known in snapshot.groups.items()
-        }
+        # Through the same door as a commit: nobody else holds the arrays afterwards.
+        groups = {}
+        for group, known in snapshot.groups.items():
+            older = {version: frozen_array(WEIGHTS, array) for version, array in known.weights.items()}
+            groups[group] = self._pruned(GroupSnapshot(frozen_group(known.state), older, known.marks))
         aips = tuple(frozen_aip(state) for state in snapshot.aips)
         records = {
             kind: dict(encode_record(kind, json.loads(row)) for row in rows)
@@ -175,27 +175,3 @@ class MemoryStore:
     def _announce(self) -> None:
         self._changes += 1
         self._changed.notify_all()
-
-
-def encode_record(kind: str, record: Mapping[str, Any]) -> tuple[str, str]:
-    """The id of ``record`` and its JSON. Raises StoreError if it is not fit to be stored."""
-    key = record.get("id")
-    if not isinstance(key, str) or not key:
-        raise StoreError(f"record of {kind}: 'id' must be a text, got {key!r}")
-    try:
-        text = json.dumps(dict(record), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"record of {kind}: not JSON ({error}); for a missing number use None") from None
-    if len(text) > MAX_RECORD_BYTES:
-        raise StoreError(f"record of {kind}: {len(text)} bytes, limit {MAX_RECORD_BYTES}")
-    return key, text
-
-
-def _require_next(what: str, new: GroupState | AipState, old: GroupState | AipState | None) -> None:
-    newest = old.version if old else -1
-    if new.version != newest + 1:
-        raise VersionConflictError(
-            f"{what}: version {new.version} cannot follow version {newest}, the newest: somebody else committed"
-        )
-    if new.steps_per_agent < (old.steps_per_agent if old else 0):
-        raise StoreError(f"{what}: version {new.version} counts fewer steps than version {newest}")

@@ -60,7 +60,7 @@ class Warehouse:
 
     def local_state(self, n_agents: int, n_envs: int) -> WarehouseLocalState:
         """State of the compiled LS for the fused rollout."""
-        return make_local_state(n_agents, n_envs, self.item_ages)
+        return make_local_state(n_agents * n_envs, self.item_ages)
 
     def scripted_policy(self, name: str, n_envs: int) -> WarehouseScripted:
         """The scripted policy ``name``."""

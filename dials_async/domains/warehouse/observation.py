@@ -16,29 +16,34 @@ DSET_BITS = N_CELLS + N_SLOTS
 
 #: Steps. An item waits some 15 steps for a good policy; the thresholds are denser where most ages are.
 AGE_THRESHOLDS = np.array([1, 3, 6, 10, 15, 21, 28], dtype=np.int16)
+N_THRESHOLDS = len(AGE_THRESHOLDS)
 
 
 def observation_bits(item_ages: bool) -> int:
     """Bits of an observation with or without the item ages."""
-    return DSET_BITS + (N_SLOTS * len(AGE_THRESHOLDS) if item_ages else 0)
+    return DSET_BITS + (N_SLOTS * N_THRESHOLDS if item_ages else 0)
 
 
 @jit_inline
 def write_observation(
-    row: NDArray[np.uint8],  # [bytes], out
+    out: NDArray[np.uint8],  # [bytes]
     cell: int,
-    ages: NDArray[np.int16],  # [items]
-    items: NDArray[np.int32],  # [12]
-    seen: NDArray[np.int16],  # [12], or [0] without item ages
+    ages: NDArray[np.int16],  # [envs, items]
+    env: int,
+    items: NDArray[np.int32],  # [robots, 12]
+    robot: int,
+    seen: NDArray[np.int16],  # [rows, 12], or [rows, 0] without item ages
+    row: int,
 ) -> None:
-    """Write the packed observation of one robot."""
-    for k in range(row.shape[0]):
-        row[k] = 0
-    set_bit(row, cell)
+    """Write the packed observation of one robot to ``out``."""
+    out[:] = 0
+    set_bit(out, cell)
     for slot in range(N_SLOTS):
-        if ages[items[slot]] >= 0:
-            set_bit(row, N_CELLS + slot)
-    for slot in range(seen.shape[0]):
-        for k in range(AGE_THRESHOLDS.shape[0]):
-            if seen[slot] >= AGE_THRESHOLDS[k]:
-                set_bit(row, DSET_BITS + slot * AGE_THRESHOLDS.shape[0] + k)
+        if ages[env, items[robot, slot]] >= 0:
+            set_bit(out, N_CELLS + slot)
+    for slot in range(seen.shape[1]):
+        first = DSET_BITS + slot * N_THRESHOLDS
+        for k in range(N_THRESHOLDS):
+            if seen[row, slot] < AGE_THRESHOLDS[k]:
+                break
+            set_bit(out, first + k)

@@ -3,6 +3,9 @@
 Both transitions are made of the same pieces and differ only in who stands on the shared edges: in the
 global simulator the neighbours are there, in the local one the influence sources say where they are.
 Ages are steps since the item appeared; -1 where there is no item.
+
+Functions take whole tables and the row to work on (``env``, ``robot``) instead of slices: making a slice
+costs a reference count each time, together more than the rules themselves.
 """
 
 import numpy as np
@@ -18,112 +21,126 @@ from dials_async.domains.warehouse.layout import (
     SLOT_OF_INFLUENCE,
     SPAWN_PROBABILITY,
 )
-from dials_async.kernels.compile import jit, jit_inline
+from dials_async.kernels.compile import jit_inline
 from dials_async.kernels.rng import uniform
 
 Ages = NDArray[np.int16]
 
 
 @jit_inline
-def grow_older(ages: Ages) -> None:
-    """Every item's age += 1; ages [items]."""
-    for item in range(ages.shape[0]):
-        if ages[item] >= 0:
-            ages[item] += 1
+def grow_older(ages: Ages, env: int) -> None:
+    """Every item's age += 1; ages [envs, items]."""
+    for item in range(ages.shape[1]):
+        if ages[env, item] >= 0:
+            ages[env, item] += 1
 
 
 @jit_inline
-def pay(ages: Ages, items: NDArray[np.int32], cell: int) -> float:
-    """Reward of a robot on ``cell``: age of the item under it / greatest age in its region; items [12]."""
+def pay(ages: Ages, env: int, items: NDArray[np.int32], robot: int, cell: int) -> float:
+    """Reward of a robot on ``cell``: age of the item under it / greatest age in its region.
+
+    ages [envs, items]; items [robots, 12] names the items of each robot's region.
+    """
     slot = SLOT_OF_CELL[cell]
-    if slot < 0 or ages[items[slot]] < 0:
+    if slot < 0 or ages[env, items[robot, slot]] < 0:
         return 0.0
     oldest = 0
     for k in range(N_SLOTS):
-        oldest = max(oldest, ages[items[k]])
-    return ages[items[slot]] / oldest
+        oldest = max(oldest, ages[env, items[robot, k]])
+    return ages[env, items[robot, slot]] / oldest
 
 
 @jit_inline
-def pick_up(ages: Ages, items: NDArray[np.int32], cell: int) -> None:
-    """Remove the item under a robot on ``cell`` of its region; items [12]."""
+def pick_up(ages: Ages, env: int, items: NDArray[np.int32], robot: int, cell: int) -> None:
+    """Remove the item under a robot on ``cell`` of its region; ages [envs, items], items [robots, 12]."""
     slot = SLOT_OF_CELL[cell]
     if slot >= 0:
-        ages[items[slot]] = -1
+        ages[env, items[robot, slot]] = -1
 
 
 @jit_inline
-def put_items(ages: Ages, spawned: NDArray[np.uint8]) -> None:
-    """Put a new item on every spawned cell that is free; both [items]."""
-    for item in range(ages.shape[0]):
-        if spawned[item] and ages[item] < 0:
-            ages[item] = 0
+def put_items(ages: Ages, spawned: NDArray[np.uint8], env: int) -> None:
+    """Put a new item on every spawned cell that is free; both [envs, items]."""
+    for item in range(ages.shape[1]):
+        if spawned[env, item] and ages[env, item] < 0:
+            ages[env, item] = 0
 
 
-@jit
+@jit_inline
 def global_transition(
-    cells: NDArray[np.uint8],  # [robots], in place
-    ages: Ages,  # [items], in place
-    actions: NDArray[np.uint8],  # [robots]
-    spawned: NDArray[np.uint8],  # [items], 0 or 1
+    cells: NDArray[np.uint8],  # [envs, robots], in place
+    ages: Ages,  # [envs, items], in place
+    actions: NDArray[np.uint8],  # [envs, robots]
+    spawned: NDArray[np.uint8],  # [envs, items], 0 or 1
+    env: int,
     item_of_slot: NDArray[np.int32],  # [robots, 12]
     learners: NDArray[np.int32],  # [agents]
     neighbours: NDArray[np.int32],  # [agents, 4]
     rewards: NDArray[np.float64],  # [agents], out
     influence: NDArray[np.uint8],  # [agents, 4], out
 ) -> None:
-    """Advance the whole grid by one step, in the order of DOMAINS, "One step"."""
-    grow_older(ages)
-    for robot in range(cells.shape[0]):
-        cells[robot] = MOVES[cells[robot], actions[robot]]
+    """Advance one whole grid by one step, in the order of DOMAINS, "One step"."""
+    grow_older(ages, env)
+    for robot in range(cells.shape[1]):
+        cells[env, robot] = MOVES[cells[env, robot], actions[env, robot]]
     for agent in range(learners.shape[0]):
         robot = learners[agent]
-        rewards[agent] = pay(ages, item_of_slot[robot], cells[robot])
+        rewards[agent] = pay(ages, env, item_of_slot, robot, cells[env, robot])
         for k in range(N_NEIGHBOURS):
-            influence[agent, k] = INFLUENCE_OF_CELL[k, cells[neighbours[agent, k]]]
-    for robot in range(cells.shape[0]):
-        pick_up(ages, item_of_slot[robot], cells[robot])
-    put_items(ages, spawned)
+            influence[agent, k] = INFLUENCE_OF_CELL[k, cells[env, neighbours[agent, k]]]
+    for robot in range(cells.shape[1]):
+        pick_up(ages, env, item_of_slot, robot, cells[env, robot])
+    put_items(ages, spawned, env)
 
 
 @jit_inline
 def local_transition(
-    cell: int,
-    ages: Ages,  # [12], in place
+    cells: NDArray[np.uint8],  # [envs], in place
+    ages: Ages,  # [envs, 12], in place
     action: int,
     influence: NDArray[np.uint8],  # [4]
-    spawned: NDArray[np.uint8],  # [12], 0 or 1
-    own_items: NDArray[np.int32],  # [12], 0..11: a region alone numbers its items by slot
-) -> tuple[int, float]:
-    """Advance one region by one step: new cell of the robot and its reward (paper, eq. 1, given u)."""
-    grow_older(ages)
-    cell = MOVES[cell, action]
-    reward = pay(ages, own_items, cell)
-    pick_up(ages, own_items, cell)
+    spawned: NDArray[np.uint8],  # [envs, 12], 0 or 1
+    env: int,
+    own_items: NDArray[np.int32],  # [1, 12], 0..11: a region alone numbers its items by slot
+) -> float:
+    """Advance one region by one step; returns the reward (the transition of paper, eq. 1, given u)."""
+    grow_older(ages, env)
+    cell = MOVES[cells[env], action]
+    cells[env] = cell
+    reward = pay(ages, env, own_items, 0, cell)
+    pick_up(ages, env, own_items, 0, cell)
     for k in range(N_NEIGHBOURS):
         if influence[k] != NOWHERE:
-            ages[SLOT_OF_INFLUENCE[k, influence[k]]] = -1
-    put_items(ages, spawned)
-    return cell, reward
+            ages[env, SLOT_OF_INFLUENCE[k, influence[k]]] = -1
+    put_items(ages, spawned, env)
+    return reward
 
 
 @jit_inline
-def draw_spawned(streams: NDArray[np.uint64], k: int, spawned: NDArray[np.uint8]) -> None:
-    """Draw where new items appear; spawned [items]."""
-    for item in range(spawned.shape[0]):
-        spawned[item] = uniform(streams, k) < SPAWN_PROBABILITY
+def draw_spawned(streams: NDArray[np.uint64], env: int, spawned: NDArray[np.uint8]) -> None:
+    """Draw where new items appear; streams [envs], spawned [envs, items]."""
+    for item in range(spawned.shape[1]):
+        spawned[env, item] = uniform(streams, env) < SPAWN_PROBABILITY
 
 
 @jit_inline
-def update_seen(seen: NDArray[np.int16], ages: Ages, items: NDArray[np.int32], cell: int) -> None:
-    """Advance the agent's memory of how long it has seen each item, from its own observation alone.
+def update_seen(
+    seen: NDArray[np.int16],  # [rows, 12], in place
+    row: int,
+    ages: Ages,  # [envs, items]
+    env: int,
+    items: NDArray[np.int32],  # [robots, 12]
+    robot: int,
+    cell: int,
+) -> None:
+    """Advance an agent's memory of how long it has seen each item, from its own observation alone.
 
-    seen [12], items [12]. An item under the agent was just taken: if one is seen there, it is a new one.
+    An item under the agent was just taken: if one is seen there, it is a new one.
     """
     for slot in range(N_SLOTS):
-        if ages[items[slot]] < 0:
-            seen[slot] = -1
+        if ages[env, items[robot, slot]] < 0:
+            seen[row, slot] = -1
         elif slot == SLOT_OF_CELL[cell]:
-            seen[slot] = 0
+            seen[row, slot] = 0
         else:
-            seen[slot] += 1
+            seen[row, slot] += 1

@@ -40,12 +40,14 @@ def step_towards(cell: int, goal: int, streams: NDArray[np.uint64], k: int) -> i
 
 
 @jit_inline
-def choose_target(policy: int, cell: int, ages: NDArray[np.int16], items: NDArray[np.int32]) -> int:
-    """Slot of the best item of the region by the policy's measure, or NO_TARGET; items [12]."""
+def choose_target(
+    policy: int, cell: int, ages: NDArray[np.int16], env: int, items: NDArray[np.int32], robot: int
+) -> int:
+    """Slot of the best item of the region by the policy's measure, or NO_TARGET."""
     chosen = NO_TARGET
     best = -1.0e9
     for slot in _SLOT_ORDER:
-        age = ages[items[slot]]
+        age = ages[env, items[robot, slot]]
         if age < 0:
             continue
         distance = DISTANCES[cell, SLOT_CELL[slot]]
@@ -65,8 +67,10 @@ def choose_target(policy: int, cell: int, ages: NDArray[np.int16], items: NDArra
 def scripted_action(
     policy: int,
     cell: int,
-    ages: NDArray[np.int16],  # [items]
-    items: NDArray[np.int32],  # [12]
+    ages: NDArray[np.int16],  # [envs, items]
+    env: int,
+    items: NDArray[np.int32],  # [robots, 12]
+    robot: int,
     target: int,
     streams: NDArray[np.uint64],
     k: int,
@@ -74,10 +78,10 @@ def scripted_action(
     """Action of a robot and its new target (a slot, or NO_TARGET)."""
     if policy == RANDOM:
         return below(streams, k, N_ACTIONS), NO_TARGET
-    if target != NO_TARGET and ages[items[target]] < 0:
+    if target != NO_TARGET and ages[env, items[robot, target]] < 0:
         target = NO_TARGET
     if target == NO_TARGET or policy == AGE_DISTANCE:
-        target = choose_target(policy, cell, ages, items)
+        target = choose_target(policy, cell, ages, env, items, robot)
     if target != NO_TARGET:
         return step_towards(cell, SLOT_CELL[target], streams, k), target
     if policy in (CLOSEST_CENTRE, AGE_DISTANCE):

@@ -11,7 +11,7 @@ from dials_async.domains.warehouse.observation import observation_bits, write_ob
 from dials_async.domains.warehouse.rules import draw_spawned, global_transition, put_items, update_seen
 from dials_async.domains.warehouse.scripted import CLOSEST, NO_TARGET, scripted_action
 from dials_async.kernels.bits import packed_size
-from dials_async.kernels.compile import jit
+from dials_async.kernels.compile import jit, jit_inline
 
 
 class WarehouseGlobalState(NamedTuple):
@@ -19,7 +19,7 @@ class WarehouseGlobalState(NamedTuple):
 
     cells: NDArray[np.uint8]  # [envs, robots], each in its own region
     ages: NDArray[np.int16]  # [envs, items], steps; -1 = no item
-    seen: NDArray[np.int16]  # [envs, agents, 12 or 0], the agents' memory of ages
+    seen: NDArray[np.int16]  # [envs * agents, 12 or 0], the agents' memory of ages
     targets: NDArray[np.int8]  # [envs, robots], slot that a scripted ring robot walks to
     spawned: NDArray[np.uint8]  # [envs, items], where items appeared in the last step
     actions: NDArray[np.uint8]  # [envs, robots], of the last step
@@ -42,29 +42,34 @@ def _reset(state: WarehouseGlobalState, layout: LayoutArrays, seeds: NDArray[np.
         state.cells[env, :] = CENTRE
         state.targets[env, :] = NO_TARGET
         state.ages[env, :] = -1
-        state.seen[env] = -1
-        draw_spawned(state.rng, env, state.spawned[env])
-        put_items(state.ages[env], state.spawned[env])
+        draw_spawned(state.rng, env, state.spawned)
+        put_items(state.ages, state.spawned, env)
+    state.seen[:] = -1
+    for env in range(seeds.shape[0]):
         _remember(state, layout, env)
 
 
-@jit
+@jit_inline
 def _remember(state: WarehouseGlobalState, layout: LayoutArrays, env: int) -> None:
-    if state.seen.shape[2] > 0:
-        for agent in range(layout.learners.shape[0]):
+    if state.seen.shape[1] > 0:
+        n_agents = layout.learners.shape[0]
+        for agent in range(n_agents):
             robot = layout.learners[agent]
-            items = layout.item_of_slot[robot]
-            update_seen(state.seen[env, agent], state.ages[env], items, state.cells[env, robot])
+            cell = state.cells[env, robot]
+            row = env * n_agents + agent
+            update_seen(state.seen, row, state.ages, env, layout.item_of_slot, robot, cell)
 
 
 @jit
 def _observe(state: WarehouseGlobalState, layout: LayoutArrays, rows: NDArray[np.uint8]) -> None:
-    for agent in range(rows.shape[0]):
+    n_agents = rows.shape[0]
+    for agent in range(n_agents):
         robot = layout.learners[agent]
-        items = layout.item_of_slot[robot]
         for env in range(rows.shape[1]):
-            cell, seen = state.cells[env, robot], state.seen[env, agent]
-            write_observation(rows[agent, env], cell, state.ages[env], items, seen)
+            cell, row = state.cells[env, robot], env * n_agents + agent
+            write_observation(
+                rows[agent, env], cell, state.ages, env, layout.item_of_slot, robot, state.seen, row
+            )
 
 
 @jit
@@ -77,15 +82,17 @@ def _step(
 ) -> None:
     n_agents, n_envs = actions.shape
     paid = np.zeros(n_agents, dtype=np.float64)
-    seen_by = np.zeros((n_agents, N_NEIGHBOURS), dtype=np.uint8)
+    sources = np.zeros((n_agents, N_NEIGHBOURS), dtype=np.uint8)
     for env in range(n_envs):
         for robot in range(state.cells.shape[1]):
             if layout.is_ring[robot]:
                 action, target = scripted_action(
                     CLOSEST,
                     state.cells[env, robot],
-                    state.ages[env],
-                    layout.item_of_slot[robot],
+                    state.ages,
+                    env,
+                    layout.item_of_slot,
+                    robot,
                     state.targets[env, robot],
                     state.rng,
                     env,
@@ -94,22 +101,24 @@ def _step(
                 state.targets[env, robot] = target
         for agent in range(n_agents):
             state.actions[env, layout.learners[agent]] = actions[agent, env]
-        draw_spawned(state.rng, env, state.spawned[env])
+        draw_spawned(state.rng, env, state.spawned)
         global_transition(
-            state.cells[env],
-            state.ages[env],
-            state.actions[env],
-            state.spawned[env],
+            state.cells,
+            state.ages,
+            state.actions,
+            state.spawned,
+            env,
             layout.item_of_slot,
             layout.learners,
             layout.neighbours,
             paid,
-            seen_by,
+            sources,
         )
         _remember(state, layout, env)
         for agent in range(n_agents):
             rewards[agent, env] = paid[agent]
-            influence[agent, env] = seen_by[agent]
+            for k in range(N_NEIGHBOURS):
+                influence[agent, env, k] = sources[agent, k]
 
 
 @jit
@@ -123,10 +132,17 @@ def _scripted(
 ) -> None:
     for agent in range(actions.shape[0]):
         robot = layout.learners[agent]
-        items = layout.item_of_slot[robot]
         for env in range(actions.shape[1]):
             action, target = scripted_action(
-                policy, state.cells[env, robot], state.ages[env], items, targets[agent, env], streams, env
+                policy,
+                state.cells[env, robot],
+                state.ages,
+                env,
+                layout.item_of_slot,
+                robot,
+                targets[agent, env],
+                streams,
+                env,
             )
             actions[agent, env] = action
             targets[agent, env] = target
@@ -145,7 +161,7 @@ class WarehouseGlobal:
         self.state = WarehouseGlobalState(
             cells=np.zeros((n_envs, n_robots), dtype=np.uint8),
             ages=np.full((n_envs, layout.n_items), -1, dtype=np.int16),
-            seen=np.full((n_envs, n_agents, N_SLOTS if item_ages else 0), -1, dtype=np.int16),
+            seen=np.full((n_envs * n_agents, N_SLOTS if item_ages else 0), -1, dtype=np.int16),
             targets=np.full((n_envs, n_robots), NO_TARGET, dtype=np.int8),
             spawned=np.zeros((n_envs, layout.n_items), dtype=np.uint8),
             actions=np.zeros((n_envs, n_robots), dtype=np.uint8),

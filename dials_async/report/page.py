@@ -1,0 +1,70 @@
+"""The shell of a page and its building blocks: sections, toggles, and the file itself."""
+
+import os
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from dials_async.errors import UsageError
+
+PAPER = "Suau, He, Celikok, Spaan, Oliehoek: Distributed Influence-Augmented Local Simulators, NeurIPS 2022"
+
+
+def page(title: str, kind: str, name: str, heading: str, lede: str, tiles: str, parts: Sequence[str]) -> str:
+    return Template(asset("template.html")).substitute(
+        title=escape(title),
+        style=asset("style.css"),
+        kind=escape(kind),
+        name=escape(name),
+        headline=escape(heading),
+        lede=f'<p class="lede">{escape(lede)}</p>' if lede else "",
+        tiles=f'<dl class="tiles">{tiles}</dl>' if tiles else "",
+        body="\n".join(part for part in parts if part),
+        paper=escape(PAPER),
+        script=f"<script>{asset('player.js')}</script>"
+        if any("data-player" in part for part in parts)
+        else "",
+    )
+
+
+def asset(name: str) -> str:
+    return files("dials_async.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def write_page(path: Path, page: str) -> Path:
+    """All or nothing: a browser never sees half a page."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(page, encoding="utf-8", newline="\n")
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+    return path
+
+
+def section(title: str, caption: str, content: str, kind: str = "") -> str:
+    """One card; ``caption`` and ``content`` are HTML."""
+    if not content:
+        return ""
+    note = f'<p class="caption">{caption}</p>' if caption else ""
+    return f'<section class="card {kind}"><h2>{escape(title)}</h2>{note}{content}</section>'
+
+
+def details(summary: str, content: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
+
+
+def toggle_section(title: str, caption: str, panels: Mapping[str, str], name: str, after: str = "") -> str:
+    """One of several charts at a time (up to 3): radio buttons and CSS, no script."""
+    known = {label: panel for label, panel in panels.items() if panel}
+    buttons = "".join(
+        f'<input type="radio" name="{name}" id="{name}-{i}"{"" if i else " checked"}>'
+        f'<label for="{name}-{i}">{escape(label)}</label>'
+        for i, label in enumerate(known)
+    )
+    shown = "".join(f'<div class="panel">{panel}</div>' for panel in known.values())
+    return section(title, caption, f'<div class="toggle">{buttons}{shown}</div>{after}', "learning")

@@ -1,0 +1,1 @@
+"""From a task to experience: influence-augmented local simulators, global rollouts, the worker's inner loop."""
