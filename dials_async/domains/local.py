@@ -12,7 +12,7 @@ from typing import Any
 from numba.core import types
 from numba.extending import overload
 
-from dials_async.kernels.compile import INLINE_OPTIONS
+from dials_async.kernels.compile import LEAF_OPTIONS
 
 _Implementation = Callable[..., Any]
 _implementations: dict[str, dict[type, _Implementation]] = {"reset": {}, "observe": {}, "step": {}}
@@ -54,19 +54,19 @@ def local_step(state: Any, row: int, action: int, influence: Any) -> float:
 
 
 # The signatures below carry no annotations: Numba wants them equal to those of the lambdas.
-@overload(local_reset, jit_options=INLINE_OPTIONS)
+@overload(local_reset, jit_options=LEAF_OPTIONS)
 def _overload_reset(state, row, seed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ARG001
     function = _find("reset", state)
     return None if function is None else lambda state, row, seed: function(state, row, seed)
 
 
-@overload(local_observe, jit_options=INLINE_OPTIONS)
+@overload(local_observe, jit_options=LEAF_OPTIONS)
 def _overload_observe(state, row, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ARG001
     function = _find("observe", state)
     return None if function is None else lambda state, row, out: function(state, row, out)
 
 
-@overload(local_step, jit_options=INLINE_OPTIONS)
+@overload(local_step, jit_options=LEAF_OPTIONS)
 def _overload_step(state, row, action, influence):  # type: ignore[no-untyped-def]  # noqa: ANN001, ARG001
     function = _find("step", state)
     if function is None:

@@ -7,7 +7,7 @@ weight rows instead of a matrix product.
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.compile import jit, jit_inline
+from dials_async.kernels.compile import jit, jit_leaf
 
 
 def packed_size(n_bits: int) -> int:
@@ -15,13 +15,13 @@ def packed_size(n_bits: int) -> int:
     return (n_bits + 7) // 8
 
 
-@jit_inline
+@jit_leaf
 def set_bit(row: NDArray[np.uint8], k: int) -> None:
     """Set bit ``k`` of the packed ``row`` [bytes]."""
     row[k >> 3] |= np.uint8(1 << (k & 7))
 
 
-@jit_inline
+@jit_leaf
 def active_bits(packed: NDArray[np.uint8], n_bits: int, out: NDArray[np.int16], row: int) -> int:
     """Write the indices of the set bits below ``n_bits`` of ``packed`` [bytes] to out[row]; return how many."""
     count = 0

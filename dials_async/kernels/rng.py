@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.compile import jit_inline
+from dials_async.kernels.compile import jit_leaf
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -33,7 +33,7 @@ def seeds64(run_seed: int, purpose: str, prefix: tuple[int, ...], count: int) ->
     return np.array([seed64(run_seed, purpose, *prefix, k) for k in range(count)], dtype=np.uint64)
 
 
-@jit_inline
+@jit_leaf
 def next_u64(states: NDArray[np.uint64], k: int) -> np.uint64:
     """Advance stream ``k`` of ``states`` [streams] and return 64 random bits."""
     states[k] += _GOLDEN
@@ -43,13 +43,13 @@ def next_u64(states: NDArray[np.uint64], k: int) -> np.uint64:
     return z ^ (z >> _S31)
 
 
-@jit_inline
+@jit_leaf
 def uniform(states: NDArray[np.uint64], k: int) -> float:
     """Advance stream ``k`` and return a float64 in [0, 1)."""
     return np.float64(next_u64(states, k) >> _S11) * _TO_UNIT
 
 
-@jit_inline
+@jit_leaf
 def below(states: NDArray[np.uint64], k: int, n: int) -> int:
     """Advance stream ``k`` and return an integer in [0, n); the bias is below n / 2**53."""
     return int(uniform(states, k) * n)

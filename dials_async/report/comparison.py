@@ -11,7 +11,7 @@ from dials_async.report.charts import compare_learning
 from dials_async.report.page import page, section, toggle_section, write_page
 from dials_async.report.run_folder import Run, read_run
 
-TIME_CAPTION = "Busy seconds by phase, summed over threads; the black mark is wall time."
+TIME_CAPTION = "Busy seconds by phase, summed over threads; the mark across a bar is wall time."
 
 
 def write_comparison(run_folders: Sequence[Path], out: Path) -> Path:
@@ -32,11 +32,14 @@ def write_comparison(run_folders: Sequence[Path], out: Path) -> Path:
     if len(runs) == 1:
         heading = words.headline(runs[0])
     elif comparable:
-        earned = words.quantity(best.final.mean)
-        heading = f"{best.name} learned the best policies of {len(runs)} runs: {earned} an episode."
+        heading = (
+            f"The best of {len(runs)} runs, {best.name}, earns {words.quantity(best.final.mean)} an episode."
+        )
     else:
         heading = f"{len(runs)} runs of {len({run.preset for run in runs})} presets."
-    lede = "" if comparable else "These runs are of different presets: their returns are not on one scale."
+    lede = words.runner_up(runs)
+    if not comparable:
+        lede = "These runs are of different presets: their returns are not on one scale."
     parts = [
         toggle_section(
             "Learning", _compare_caption(comparable), _compare_panels(runs, comparable), "compare"

@@ -100,10 +100,10 @@ def _influence_section(run: Run) -> str:
     if not np.isfinite(run.metrics["influence_ce_mean"]).any() and not has_refreshes:
         return ""
     caption = (
-        "Cross-entropy of the influence predictors (AIPs) on episodes they were not trained on: how surprised "
-        "the local simulators would be by what the neighbours really did. 0 means all is foreseen; at the "
-        "marginal line a predictor knows only how often each thing happens. It also falls when neighbours "
-        "become more predictable."
+        "Cross-entropy of the influence predictors (AIPs) on episodes they were not trained on: how "
+        "surprised the local simulators would be by what the neighbours really did. 0 means all is foreseen; "
+        "at the marginal line a predictor knows only how often each thing happens. It also falls when "
+        "neighbours become more predictable."
     )
     keys = '<span><b class="key c1">predictors in use</b> mean, band from best to worst agent</span>'
     after = ""

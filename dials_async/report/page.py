@@ -13,6 +13,7 @@ PAPER = "Suau, He, Celikok, Spaan, Oliehoek: Distributed Influence-Augmented Loc
 
 
 def page(title: str, kind: str, name: str, heading: str, lede: str, tiles: str, parts: Sequence[str]) -> str:
+    """The whole page; ``tiles`` and ``parts`` are HTML, everything else is plain text."""
     return Template(asset("template.html")).substitute(
         title=escape(title),
         style=asset("style.css"),
@@ -30,15 +31,16 @@ def page(title: str, kind: str, name: str, heading: str, lede: str, tiles: str, 
 
 
 def asset(name: str) -> str:
+    """The text of a file of this package."""
     return files("dials_async.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def write_page(path: Path, page: str) -> Path:
+def write_page(path: Path, text: str) -> Path:
     """All or nothing: a browser never sees half a page."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(page, encoding="utf-8", newline="\n")
+        draft.write_text(text, encoding="utf-8", newline="\n")
         draft.replace(path)
     except OSError as error:
         draft.unlink(missing_ok=True)
@@ -55,6 +57,7 @@ def section(title: str, caption: str, content: str, kind: str = "") -> str:
 
 
 def details(summary: str, content: str) -> str:
+    """Something that opens on a click; ``content`` is HTML."""
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 

@@ -74,7 +74,7 @@
     }
     if (style.core) { p.beginPath(); p.arc(x, y, r * 0.36, 0, 7); p.fillStyle = colour(style.core); p.fill(); }
     if (style.show_value && progress >= 0) {
-      p.font = `600 ${style.size * 0.62}px system-ui, sans-serif`; p.textAlign = "center"; p.textBaseline = "middle";
+      p.font = `600 ${style.size * 0.54}px system-ui, sans-serif`; p.textAlign = "center"; p.textBaseline = "middle";
       p.lineWidth = style.size * 0.16; p.lineJoin = "round"; p.strokeStyle = dark.matches ? "#14161a" : "#ffffff";
       const label = `+${value.toFixed(2)}`, up = y - style.size * (0.75 + 0.5 * progress);
       p.strokeText(label, x, up); p.fillStyle = colour(style.stroke || style.fill); p.fillText(label, x, up);

@@ -242,7 +242,7 @@ def _read_table(
                 column[i] = float(cell) if cell else math.nan
             except ValueError:
                 raise UsageError(f"{path}, row {i + 1}: {name} is {cell!r:.40}, not a number") from None
-            if name in METRICS_REQUIRED and not math.isfinite(column[i]):
+            if math.isinf(column[i]) or (name in METRICS_REQUIRED and math.isnan(column[i])):
                 raise UsageError(f"{path}, row {i + 1}: {name} must be a finite number; found {cell!r:.40}")
         table[name] = column
     return table

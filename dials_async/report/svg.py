@@ -33,6 +33,7 @@ _VARIABLES = {
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "dials",
+    "text.parse_math": False,  # a run may be called "$1"
     # Bundled with matplotlib, so measured alike everywhere; wider than fonts of pages: nothing overflows.
     "font.family": ["DejaVu Sans"],
     "axes.edgecolor": GRID,

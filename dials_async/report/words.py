@@ -4,6 +4,7 @@ Every sentence is made from the data of the run, never from what a domain is abo
 """
 
 import math
+from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
 from dials_async.report.run_folder import Run, Score
@@ -128,6 +129,20 @@ def provenance(run: Run) -> str:
         text += "" if math.isnan(run.final.se) else "; ± is one standard error"
         text += "."
     return text
+
+
+def runner_up(runs: Sequence[Run]) -> str:
+    """By how much the best of several runs beats the second, and whether chance could explain it."""
+    if len(runs) < 2:
+        return ""
+    first, second = sorted(runs, key=lambda run: -run.final.mean)[:2]
+    lead, error = first.final.mean - second.final.mean, math.hypot(first.final.se, second.final.se)
+    if math.isnan(error):
+        return f"The next, {second.name}, earns {quantity(lead)} less."
+    less = f"{quantity(lead)} ± {quantity(error)} less"
+    if lead <= 2 * error:
+        return f"The next, {second.name}, is within two standard errors: {less}."
+    return f"The next, {second.name}, earns {less}."
 
 
 def influence_finding(run: Run) -> str:

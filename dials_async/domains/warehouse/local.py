@@ -11,7 +11,7 @@ from dials_async.domains.warehouse.layout import CENTRE, N_SLOTS
 from dials_async.domains.warehouse.observation import observation_bits, write_observation
 from dials_async.domains.warehouse.rules import draw_spawned, local_transition, put_items, update_seen
 from dials_async.kernels.bits import packed_size
-from dials_async.kernels.compile import jit, jit_inline
+from dials_async.kernels.compile import jit, jit_leaf
 
 
 class WarehouseLocalState(NamedTuple):
@@ -37,7 +37,7 @@ def make_local_state(n_rows: int, item_ages: bool) -> WarehouseLocalState:
     )
 
 
-@jit_inline
+@jit_leaf
 def reset(state: WarehouseLocalState, row: int, seed: int) -> None:
     """Robot at the centre, no items, then one draw of new items (DOMAINS, "Reset")."""
     state.rng[row] = seed
@@ -51,19 +51,19 @@ def reset(state: WarehouseLocalState, row: int, seed: int) -> None:
     _remember(state, row)
 
 
-@jit_inline
+@jit_leaf
 def _remember(state: WarehouseLocalState, row: int) -> None:
     if state.seen.shape[1] > 0:
         update_seen(state.seen, row, state.ages, row, state.own_items, 0, state.cells[row])
 
 
-@jit_inline
+@jit_leaf
 def observe(state: WarehouseLocalState, row: int, out: NDArray[np.uint8]) -> None:
     """Write the packed observation to ``out`` [bytes]."""
     write_observation(out, state.cells[row], state.ages, row, state.own_items, 0, state.seen, row)
 
 
-@jit_inline
+@jit_leaf
 def step_with(state: WarehouseLocalState, row: int, action: int, influence: NDArray[np.uint8]) -> float:
     """Advance one step with the new items that ``state.spawned`` says; returns the reward."""
     reward = local_transition(
@@ -73,7 +73,7 @@ def step_with(state: WarehouseLocalState, row: int, action: int, influence: NDAr
     return reward
 
 
-@jit_inline
+@jit_leaf
 def step(state: WarehouseLocalState, row: int, action: int, influence: NDArray[np.uint8]) -> float:
     """Advance one step, drawing the new items; returns the reward."""
     draw_spawned(state.rng, row, state.spawned)

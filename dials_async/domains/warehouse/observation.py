@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dials_async.domains.warehouse.layout import N_CELLS, N_SLOTS
 from dials_async.kernels.bits import set_bit
-from dials_async.kernels.compile import jit_inline
+from dials_async.kernels.compile import jit_leaf
 
 DSET_BITS = N_CELLS + N_SLOTS
 
@@ -24,7 +24,7 @@ def observation_bits(item_ages: bool) -> int:
     return DSET_BITS + (N_SLOTS * N_THRESHOLDS if item_ages else 0)
 
 
-@jit_inline
+@jit_leaf
 def write_observation(
     out: NDArray[np.uint8],  # [bytes]
     cell: int,

@@ -20,7 +20,7 @@ _PAID = ["#007a55", "#3ddba6"]
 _LEAN = 0.18
 _EDGE = ["#5b3a1066", "#00000066"]
 #: Young items are pale and old ones glow dark on a light page; on a dark page old ones are the brightest.
-_AGES = [["#ffe98a", "#7a5518"], ["#f39b1f", "#dd8a1d"], ["#c2410c", "#ffbe55"], ["#6b1130", "#fff3c4"]]
+_AGES = [["#ffe98a", "#96691c"], ["#f39b1f", "#dd8a1d"], ["#c2410c", "#ffbe55"], ["#6b1130", "#fff3c4"]]
 
 
 class WarehouseRecorder:

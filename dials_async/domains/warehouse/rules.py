@@ -21,13 +21,13 @@ from dials_async.domains.warehouse.layout import (
     SLOT_OF_INFLUENCE,
     SPAWN_PROBABILITY,
 )
-from dials_async.kernels.compile import jit_inline
+from dials_async.kernels.compile import jit_leaf
 from dials_async.kernels.rng import uniform
 
 Ages = NDArray[np.int16]
 
 
-@jit_inline
+@jit_leaf
 def grow_older(ages: Ages, env: int) -> None:
     """Every item's age += 1; ages [envs, items]."""
     for item in range(ages.shape[1]):
@@ -35,7 +35,7 @@ def grow_older(ages: Ages, env: int) -> None:
             ages[env, item] += 1
 
 
-@jit_inline
+@jit_leaf
 def pay(ages: Ages, env: int, items: NDArray[np.int32], robot: int, cell: int) -> float:
     """Reward of a robot on ``cell``: age of the item under it / greatest age in its region.
 
@@ -50,7 +50,7 @@ def pay(ages: Ages, env: int, items: NDArray[np.int32], robot: int, cell: int) -
     return ages[env, items[robot, slot]] / oldest
 
 
-@jit_inline
+@jit_leaf
 def pick_up(ages: Ages, env: int, items: NDArray[np.int32], robot: int, cell: int) -> None:
     """Remove the item under a robot on ``cell`` of its region; ages [envs, items], items [robots, 12]."""
     slot = SLOT_OF_CELL[cell]
@@ -58,7 +58,7 @@ def pick_up(ages: Ages, env: int, items: NDArray[np.int32], robot: int, cell: in
         ages[env, items[robot, slot]] = -1
 
 
-@jit_inline
+@jit_leaf
 def put_items(ages: Ages, spawned: NDArray[np.uint8], env: int) -> None:
     """Put a new item on every spawned cell that is free; both [envs, items]."""
     for item in range(ages.shape[1]):
@@ -66,7 +66,7 @@ def put_items(ages: Ages, spawned: NDArray[np.uint8], env: int) -> None:
             ages[env, item] = 0
 
 
-@jit_inline
+@jit_leaf
 def global_transition(
     cells: NDArray[np.uint8],  # [envs, robots], in place
     ages: Ages,  # [envs, items], in place
@@ -93,7 +93,7 @@ def global_transition(
     put_items(ages, spawned, env)
 
 
-@jit_inline
+@jit_leaf
 def local_transition(
     cells: NDArray[np.uint8],  # [envs], in place
     ages: Ages,  # [envs, 12], in place
@@ -116,14 +116,14 @@ def local_transition(
     return reward
 
 
-@jit_inline
+@jit_leaf
 def draw_spawned(streams: NDArray[np.uint64], env: int, spawned: NDArray[np.uint8]) -> None:
     """Draw where new items appear; streams [envs], spawned [envs, items]."""
     for item in range(spawned.shape[1]):
         spawned[env, item] = uniform(streams, env) < SPAWN_PROBABILITY
 
 
-@jit_inline
+@jit_leaf
 def update_seen(
     seen: NDArray[np.int16],  # [rows, 12], in place
     row: int,

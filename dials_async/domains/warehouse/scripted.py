@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.domains.warehouse.layout import CENTRE, DISTANCES, MOVES, N_ACTIONS, SLOT_CELL
-from dials_async.kernels.compile import jit_inline
+from dials_async.kernels.compile import jit_leaf
 from dials_async.kernels.rng import below
 
 #: Names in the order of the codes used by the kernels.
@@ -29,7 +29,7 @@ _SLOT_ORDER = np.argsort(SLOT_CELL).astype(np.int8)
 _ACTION_ORDER = np.array([0, 2, 3, 1], dtype=np.int8)
 
 
-@jit_inline
+@jit_leaf
 def step_towards(cell: int, goal: int, streams: NDArray[np.uint64], k: int) -> int:
     """First action of a shortest path from ``cell`` to ``goal``; a random action at the goal itself."""
     for action in _ACTION_ORDER:
@@ -39,7 +39,7 @@ def step_towards(cell: int, goal: int, streams: NDArray[np.uint64], k: int) -> i
     return below(streams, k, N_ACTIONS)
 
 
-@jit_inline
+@jit_leaf
 def choose_target(
     policy: int, cell: int, ages: NDArray[np.int16], env: int, items: NDArray[np.int32], robot: int
 ) -> int:
@@ -63,7 +63,7 @@ def choose_target(
     return chosen
 
 
-@jit_inline
+@jit_leaf
 def scripted_action(
     policy: int,
     cell: int,
