@@ -84,8 +84,14 @@ def jit(function: F) -> F:
     return compiled
 
 
+def jit_part(function: F) -> F:
+    """Compile ``function`` as a large part of kernels: called, not inlined, so that it is compiled once."""
+    compiled: F = njit(**_OPTIONS)(function)
+    return compiled
+
+
 def jit_inline(function: F) -> F:
-    """Compile ``function`` as a part of kernels: inlined into its callers, not cached by itself."""
+    """Compile ``function`` as a small part of kernels, inlined into its callers."""
     compiled: F = njit(**INLINE_OPTIONS)(function)
     return compiled
 

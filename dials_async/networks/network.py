@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.compile import jit, jit_inline
+from dials_async.kernels.compile import jit, jit_inline, jit_part
 from dials_async.networks.layers import (
     Floats,
     add_column_sums,
@@ -128,7 +128,7 @@ def _block(p: Floats, start: int, rows: int, columns: int) -> Floats:
     return p[start : start + rows * columns].reshape((rows, columns))
 
 
-@jit_inline
+@jit_part
 def prepare(s: Shape, p: Floats, ws: Workspace) -> None:
     """Compute what depends on the parameters alone; call it whenever they changed."""
     width = ws.base.shape[0]
@@ -140,7 +140,7 @@ def prepare(s: Shape, p: Floats, ws: Workspace) -> None:
         ws.base[:] = bias
 
 
-@jit_inline
+@jit_part
 def forward(
     s: Shape,
     p: Floats,  # [parameters]
@@ -198,7 +198,7 @@ def forward(
     )
 
 
-@jit_inline
+@jit_part
 def backward(
     s: Shape,
     p: Floats,

@@ -10,6 +10,7 @@
   const dark = matchMedia("(prefers-color-scheme: dark)"), calm = matchMedia("(prefers-reduced-motion: reduce)");
   const STEPS_PER_SECOND = 4, REST_AT_END_S = 1.5, MOVER = 5, MARK = 4;
   let time = 0;          // in frames; the fraction is how far movers are on their way to the next frame
+  let untouched = true;  // it starts by itself only until the reader has used a control
   let playing = false, visible = false, before = 0, rest = 0, pending = 0, background = null, scale = 1;
 
   const colour = (c) => (Array.isArray(c) ? c[dark.matches ? 1 : 0] : c);
@@ -177,8 +178,8 @@
     wake();
     draw();
   }
-  function go(k) { setPlaying(false); time = Math.max(0, Math.min(last, k)); draw(); }
-  const toggle = () => { if (!playing && time >= last) time = 0; setPlaying(!playing); };
+  function go(k) { untouched = false; setPlaying(false); time = Math.max(0, Math.min(last, k)); draw(); }
+  const toggle = () => { untouched = false; if (!playing && time >= last) time = 0; setPlaying(!playing); };
 
   playButton.addEventListener("click", toggle);
   canvas.addEventListener("click", toggle);
@@ -202,8 +203,8 @@
   addEventListener("resize", resize);
   dark.addEventListener("change", () => { drawLegend(); resize(); });
   new IntersectionObserver((entries) => {
-    const first = !visible && before === 0;
-    visible = entries[0].isIntersecting;
-    if (visible && first && !calm.matches) { before = 1; setPlaying(true); } else wake();
+    visible = entries[entries.length - 1].isIntersecting;
+    if (visible && untouched && !calm.matches) setPlaying(true);
+    wake();
   }, { threshold: 0.35 }).observe(canvas);
 })();

@@ -1,0 +1,1 @@
+"""How policies learn: value targets, independent PPO, the learner that turns experience into versions."""
