@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.compile import jit_leaf
+from dials_async.kernels.compile import jit_inline, jit_leaf
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -53,6 +53,14 @@ def uniform(states: NDArray[np.uint64], k: int) -> float:
 def below(states: NDArray[np.uint64], k: int, n: int) -> int:
     """Advance stream ``k`` and return an integer in [0, n); the bias is below n / 2**53."""
     return int(uniform(states, k) * n)
+
+
+@jit_inline
+def shuffle(order: NDArray[np.int32], stream: NDArray[np.uint64]) -> None:
+    """Fisher-Yates shuffle of ``order`` in place, drawing from ``stream`` [1]."""
+    for k in range(order.shape[0] - 1, 0, -1):
+        j = below(stream, 0, k + 1)
+        order[k], order[j] = order[j], order[k]
 
 
 def stream_seeds(bases: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:

@@ -18,10 +18,19 @@ from numpy.typing import NDArray
 
 from dials_async.kernels.bits import unpack_active
 from dials_async.kernels.compile import jit
-from dials_async.kernels.rng import below
+from dials_async.kernels.rng import shuffle
 from dials_async.learning.returns import normalise, value_targets
 from dials_async.networks.adam import adam_step
-from dials_async.networks.network import GRU, MLP, Shape, Workspace, backward, forward, make_workspace, prepare
+from dials_async.networks.network import (
+    GRU,
+    Shape,
+    Workspace,
+    backward,
+    forward,
+    make_workspace,
+    n_parameters,
+    prepare,
+)
 from dials_async.networks.sampling import softmax_part
 
 Floats = NDArray[np.float32]
@@ -91,27 +100,12 @@ def make_scratch(actor: Shape, critic: Shape, settings: Settings, episodes: int,
         proximal=floats(episodes, steps),
         advantages=floats(episodes, steps),
         targets=floats(episodes, steps),
-        gradient=floats(n_actor_critic(actor, critic)),
+        gradient=floats(n_parameters(actor) + n_parameters(critic)),
         actor_all=make_workspace(actor, table, episodes if gru else 0, gradient=False),
         critic_all=make_workspace(critic, table, episodes if gru else 0, gradient=False),
         actor=make_workspace(actor, samples, sequences if gru else 0),
         critic=make_workspace(critic, samples, sequences if gru else 0),
     )
-
-
-def n_actor_critic(actor: Shape, critic: Shape) -> int:
-    """Parameters of one agent's row: the actor's, then the critic's."""
-    from dials_async.networks.network import n_parameters
-
-    return n_parameters(actor) + n_parameters(critic)
-
-
-@jit
-def shuffle(order: NDArray[np.int32], stream: NDArray[np.uint64]) -> None:
-    """Fisher-Yates shuffle of ``order``, drawing from ``stream`` [1]."""
-    for k in range(order.shape[0] - 1, 0, -1):
-        j = below(stream, 0, k + 1)
-        order[k], order[j] = order[j], order[k]
 
 
 @jit
@@ -278,5 +272,3 @@ def _explained_variance(values: Floats, targets: Floats) -> float:
     errors = targets - values[:, : targets.shape[1]]
     return 1.0 - errors.var() / (targets.var() + 1e-8)
 
-
-__all__ = ["GRU", "HEALTH", "MLP", "Scratch", "Settings", "make_scratch", "shuffle", "update_agent"]

@@ -1,0 +1,1 @@
+"""Influence: datasets from the global simulator, training of the AIPs, and the schedule F."""
