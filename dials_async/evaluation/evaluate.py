@@ -1,0 +1,87 @@
+"""Returns of a joint policy on fresh GS episodes, and the cross-entropy of AIPs on the same trajectories."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dials_async.domains.base import Domain
+from dials_async.groups import Group
+from dials_async.influence.training import cross_entropy
+from dials_async.kernels.bits import packed_size
+from dials_async.rollout.joint import JointEpisodes, run_joint
+
+#: Agent-steps of episodes that are run side by side: bounds memory (about 40 bytes each).
+MAX_AGENT_STEPS = 2_000_000
+
+
+@dataclass(frozen=True)
+class Returns:
+    """Episodic returns of the learning agents."""
+
+    per_agent: NDArray[np.float64]
+    """Mean over episodes, [agents]."""
+    mean: float
+    standard_error: float
+    """Of the mean, over episodes: returns of agents within one episode depend on each other."""
+    episodes: int
+
+
+def summarise(returns: NDArray[np.float64]) -> Returns:
+    """Mean return per learning agent with its standard error; ``returns`` [agents, episodes]."""
+    per_episode = returns.mean(axis=0)
+    n = len(per_episode)
+    error = float(per_episode.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+    return Returns(returns.mean(axis=1), float(per_episode.mean()), error, n)
+
+
+def evaluate_policies(
+    domain: Domain,
+    groups: Sequence[Group],
+    weights: Sequence[NDArray[np.float32]],
+    episodes: int,
+    run_seed: int,
+    index: int,
+    greedy: bool,
+    aips: Sequence[NDArray[np.float32]] | None = None,
+) -> tuple[Returns, NDArray[np.float64] | None]:
+    """Run the GS under the policies; returns, and the CE of ``aips`` in nats per source, [agents].
+
+    Args:
+        domain: the system.
+        groups: all of its groups.
+        weights: per group, [agents, parameters].
+        episodes: how many.
+        run_seed: of the run.
+        index: makes the episodes fresh ones: another index, other episodes.
+        greedy: likeliest actions instead of sampled ones.
+        aips: per group, [agents, AIP parameters]; None leaves the CE out.
+    """
+    actors = [group.actors(w) for group, w in zip(groups, weights, strict=True)]
+    at_once = max(1, MAX_AGENT_STEPS // (domain.n_agents * domain.episode_steps))
+    returns, entropies, parts = [], [], []
+    for part, start in enumerate(range(0, episodes, at_once)):
+        n = min(at_once, episodes - start)
+        purpose = "evaluate-greedy" if greedy else "evaluate"
+        joint = run_joint(domain, groups, actors, n, run_seed, purpose, (index, part), greedy)
+        returns.append(joint.returns(groups))
+        if aips is not None:
+            entropies.append(_cross_entropies(domain, groups, aips, joint))
+            parts.append(n)
+    ce = np.average(np.stack(entropies), axis=0, weights=parts) if entropies else None
+    return summarise(np.concatenate(returns, axis=1)), ce
+
+
+def _cross_entropies(
+    domain: Domain, groups: Sequence[Group], aips: Sequence[NDArray[np.float32]], joint: JointEpisodes
+) -> NDArray[np.float64]:
+    result = np.zeros(domain.n_agents)
+    for k, group in enumerate(groups):
+        n_bytes = packed_size(group.spec.dset_bits)
+        for row, agent in enumerate(group.agents):
+            dsets = np.ascontiguousarray(joint.by_group[k].observations[row, :, :-1, :n_bytes])
+            result[agent] = cross_entropy(
+                group.aip, aips[k][row], group.spec.n_classes, dsets, joint.influence[k][row]
+            )
+    return result

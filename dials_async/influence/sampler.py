@@ -1,0 +1,164 @@
+"""The gs-sampler: every F steps runs the GS under the joint policy of that moment and trains the AIPs.
+
+Lines 3 to 6 of Algorithm 1. For training on the GS itself it asks for joint episodes instead: one serves all
+groups, which therefore move in lock-step.
+"""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dials_async.errors import QueueFullError
+from dials_async.influence.training import AipResult, train_aip
+from dials_async.kernels.bits import packed_size
+from dials_async.kernels.rng import seed64
+from dials_async.messaging.broker import gs_tasks
+from dials_async.messaging.schema import RolloutTask, encode_task
+from dials_async.rollout.joint import JointEpisodes, run_joint
+from dials_async.run_context import RunContext
+from dials_async.store.base import AipState
+
+#: Seconds between looks at the stop signal while waiting.
+POLL_S = 0.1
+
+
+class GsSampler:
+    """Keeps the AIPs of a run fresh until its last refresh, or until told to stop."""
+
+    def __init__(self, context: RunContext, threads: int) -> None:
+        self._context = context
+        self._threads = threads
+
+    def run(self) -> None:
+        """Serve the run to its end."""
+        if self._context.store.aip_version() < 0:
+            self._commit_untrained()
+        if self._context.config.run.simulator == "gs":
+            self._ask_for_joint_episodes()
+            return
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="aip") as pool:
+            for refresh in range(self._context.clock.n_refreshes):
+                if self._context.store.aip_version() > refresh:  # done before a restart
+                    continue
+                versions = self._wait_for_versions(refresh * self._context.clock.refresh_steps)
+                if versions is None or not self._refresh(refresh, versions, pool):
+                    return
+
+    def _commit_untrained(self) -> None:
+        context = self._context
+        arrays = {f"g{group.index}": group.initial_aips(context.seed) for group in context.groups}
+        context.store.commit_aip(AipState(version=0, steps_per_agent=0, arrays=arrays))
+
+    def _wait_for_versions(self, steps: int) -> list[int] | None:
+        """The first version of every group at or after ``steps``; None if stopped before."""
+        store = self._context.store
+        while not self._context.stop.is_set():
+            versions = [store.boundary_version(group.index, steps) for group in self._context.groups]
+            found = [version for version in versions if version is not None]
+            if len(found) == len(versions):
+                return found
+            store.wait(POLL_S)
+        return None
+
+    def _refresh(self, refresh: int, versions: list[int], pool: ThreadPoolExecutor) -> bool:
+        context, start = self._context, time.monotonic()
+        n_episodes = -(-context.config.aip.gs_steps // context.domain.episode_steps)
+        weights = [context.store.weights(k, version) for k, version in enumerate(versions)]
+        actors = [group.actors(w) for group, w in zip(context.groups, weights, strict=True)]
+        with context.phases("collect"):
+            joint = run_joint(
+                context.domain, context.groups, actors, n_episodes, context.seed, "aip-data", (refresh,)
+            )
+        newest = context.store.aip(refresh)
+        aips = {group.index: np.array(newest.arrays[f"g{group.index}"]) for group in context.groups}
+        jobs = [
+            pool.submit(self._train, refresh, group, row, aips[group][row], joint)
+            for group, members in enumerate(context.groups)
+            for row in range(members.n_agents)
+        ]
+        results = [job.result() for job in jobs]
+        if any(result is None for result in results):
+            return False
+        done = [result for result in results if result is not None]
+        steps = max(context.clock.steps(version) for version in versions)
+        context.store.append_record("refreshes", _record(refresh + 1, steps, done, time.monotonic() - start))
+        context.store.commit_aip(
+            AipState(
+                version=refresh + 1,
+                steps_per_agent=steps,
+                arrays={f"g{group}": array for group, array in aips.items()},
+            )
+        )
+        for group, version in enumerate(versions):
+            if refresh * context.clock.refresh_steps % context.clock.eval_steps:  # else the evaluator releases it
+                context.store.release(group, version)
+        return True
+
+    def _train(
+        self, refresh: int, k: int, row: int, parameters: NDArray[np.float32], joint: JointEpisodes
+    ) -> AipResult | None:
+        """Train one AIP in place; None if the run was stopped before."""
+        context, group, aip = self._context, self._context.groups[k], self._context.config.aip
+        if context.stop.is_set():
+            return None
+        with context.phases("aip"):
+            n_bytes = packed_size(group.spec.dset_bits)
+            return train_aip(
+                group.aip,
+                group.spec.n_classes,
+                parameters,
+                np.ascontiguousarray(joint.by_group[k].observations[row, :, :-1, :n_bytes]),
+                joint.influence[k][row],
+                epochs=aip.epochs,
+                patience=aip.patience,
+                minibatch_sequences=aip.minibatch_sequences,
+                learning_rate=aip.learning_rate,
+                seed=np.uint64(seed64(context.seed, "aip-order", group.agents[row], refresh)),
+            )
+
+    def _ask_for_joint_episodes(self) -> None:
+        context = self._context
+        store, n_groups = context.store, len(context.groups)
+        asked = -1
+        while not context.stop.is_set():
+            versions = [store.group_version(group.index) for group in context.groups]
+            version = min(versions)
+            if version >= context.clock.n_updates:
+                return
+            if version > asked and max(versions) == version:
+                for index in range(context.config.rollout.tasks_per_update):
+                    task = RolloutTask(
+                        run=context.name,
+                        kind="gs",
+                        group=-1,
+                        update=version,
+                        index=index,
+                        episodes=context.config.rollout.episodes_per_task,
+                        policy_versions=(version,) * n_groups,
+                        aip_version=0,
+                    )
+                    try:
+                        context.broker.publish(gs_tasks(context.name), encode_task(task))
+                    except QueueFullError:
+                        break
+                else:
+                    asked = version
+            store.wait(POLL_S)
+
+
+def _record(version: int, steps: int, results: list[AipResult], seconds: float) -> dict[str, object]:
+    def mean(values: list[float]) -> float:
+        return round(float(np.mean(values)), 6)
+
+    return {
+        "id": f"aip{version}",
+        "aip_version": version,
+        "steps": steps,
+        "ce_before": mean([result.ce_before for result in results]),
+        "ce_after": mean([result.ce_after for result in results]),
+        "ce_marginal": mean([result.ce_marginal for result in results]),
+        "epochs": mean([result.epochs for result in results]),
+        "seconds": round(seconds, 3),
+    }

@@ -1,0 +1,149 @@
+"""The rollout worker: takes a task, reads policies and AIPs from the store, simulates, publishes. Stateless."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dials_async.errors import BadMessageError, QueueFullError, VersionGoneError
+from dials_async.messaging.broker import experience, gs_tasks, rollout_tasks
+from dials_async.messaging.schema import Experience, RolloutTask, decode_task, encode_experience
+from dials_async.rollout.ials import Episodes, IalsRollout
+from dials_async.rollout.joint import run_joint
+from dials_async.run_context import RunContext
+
+#: Seconds between looks at the stop signal while waiting for a task.
+POLL_S = 0.1
+
+#: Seconds to wait before a message is offered again to a full queue.
+FULL_QUEUE_PAUSE_S = 0.05
+
+
+class RolloutWorker:
+    """Serves the task queues of a run until it is told to stop. Kill it any time: its task is redelivered."""
+
+    def __init__(self, context: RunContext, name: str) -> None:
+        self._context = context
+        self._name = name
+        self._rollouts: dict[tuple[int, int], IalsRollout] = {}
+        self._actors: dict[int, tuple[int, NDArray[np.float32]]] = {}
+        self._aips: dict[int, tuple[int, NDArray[np.float32]]] = {}
+        self.tasks_done = 0
+        self.tasks_outdated = 0
+
+    def run(self) -> None:
+        """Serve until ``context.stop`` is set; a task in hand is finished."""
+        context = self._context
+        queues = [rollout_tasks(context.name), gs_tasks(context.name)]
+        consumer = context.broker.consumer(queues, prefetch=1)
+        try:
+            while not context.stop.is_set():
+                delivery = consumer.receive(POLL_S)
+                if delivery is None:
+                    continue
+                try:
+                    task = decode_task(delivery.body)
+                    messages = self._simulate(task)
+                except BadMessageError as error:
+                    consumer.reject(delivery, str(error))
+                    continue
+                except VersionGoneError:  # a copy of a task whose update was committed long ago
+                    self.tasks_outdated += 1
+                    consumer.ack(delivery)
+                    continue
+                if self._publish(messages):
+                    consumer.ack(delivery)
+                    self.tasks_done += 1
+        finally:
+            consumer.close()
+
+    def _simulate(self, task: RolloutTask) -> list[Experience]:
+        context = self._context
+        if task.run != context.name:
+            raise BadMessageError(f"task of run '{task.run}' in a queue of run '{context.name}'")
+        if task.kind == "gs":
+            if len(task.policy_versions) != len(context.groups):
+                raise BadMessageError(f"{task.task_id} pins {len(task.policy_versions)} of {len(context.groups)} groups")
+            with context.phases("rollout"):
+                joint = run_joint(
+                    context.domain,
+                    context.groups,
+                    [self._actors_of(k, version)[1] for k, version in enumerate(task.policy_versions)],
+                    task.episodes,
+                    context.seed,
+                    "train",
+                    (task.update, task.index),
+                )
+                return [
+                    message
+                    for k, episodes in enumerate(joint.by_group)
+                    for message in self._messages(task, k, episodes, task.policy_versions[k], 0)
+                ]
+        if not 0 <= task.group < len(context.groups):
+            raise BadMessageError(f"{task.task_id}: the run has {len(context.groups)} groups")
+        with context.phases("rollout"):
+            policy_version, actors = self._actors_of(task.group, task.policy_versions[0])
+            aip_version, aips = self._aips_of(task.group, task.aip_version)
+            episodes = self._rollout(task).run(actors, aips, task.update, task.index)
+            return self._messages(task, task.group, episodes, policy_version, aip_version)
+
+    def _rollout(self, task: RolloutTask) -> IalsRollout:
+        key = (task.group, task.episodes)
+        if key not in self._rollouts:
+            context = self._context
+            group = context.groups[task.group]
+            self._rollouts[key] = IalsRollout(context.domain, group, task.episodes, context.seed)
+        return self._rollouts[key]
+
+    def _actors_of(self, group: int, version: int) -> tuple[int, NDArray[np.float32]]:
+        if version < 0:
+            version = self._context.store.group_version(group)
+        if group not in self._actors or self._actors[group][0] != version:
+            weights = self._context.store.weights(group, version)
+            self._actors[group] = (version, self._context.groups[group].actors(weights))
+        return self._actors[group]
+
+    def _aips_of(self, group: int, version: int) -> tuple[int, NDArray[np.float32]]:
+        if version < 0:
+            version = self._context.store.aip_version()
+        if group not in self._aips or self._aips[group][0] != version:
+            weights = self._context.store.aip(version).arrays[f"g{group}"]
+            self._aips[group] = (version, np.array(weights))
+        return self._aips[group]
+
+    def _messages(
+        self, task: RolloutTask, group: int, episodes: Episodes, policy_version: int, aip_version: int
+    ) -> list[Experience]:
+        n = episodes.actions.shape[1]
+        return [
+            Experience(
+                run=task.run,
+                task_id=task.task_id,
+                agent=agent,
+                update=task.update,
+                index=task.index,
+                policy_version=policy_version,
+                aip_version=aip_version,
+                worker=self._name,
+                observations=episodes.observations[row],
+                actions=episodes.actions[row],
+                rewards=episodes.rewards[row],
+                log_probs=episodes.log_probs[row],
+                terminated=np.zeros(n, dtype=np.uint8),
+                truncated=np.ones(n, dtype=np.uint8),
+            )
+            for row, agent in enumerate(self._context.groups[group].agents)
+        ]
+
+    def _publish(self, messages: list[Experience]) -> bool:
+        """Publish all; False if the worker was stopped before a full queue took them."""
+        for message in messages:
+            body = encode_experience(message)
+            while True:
+                try:
+                    self._context.broker.publish(experience(self._context.name, message.agent), body)
+                    break
+                except QueueFullError:
+                    if self._context.stop.wait(FULL_QUEUE_PAUSE_S):
+                        return False
+        return True
+
+

@@ -1,0 +1,32 @@
+"""What a run was made on: processor, memory, system, versions of the libraries."""
+
+import os
+import platform
+import sys
+from importlib.metadata import version
+from typing import Any
+
+
+def machine() -> dict[str, Any]:
+    """The machine, for summaries and benchmarks."""
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    names = ("dials-async", "numpy", "numba", "scipy", "msgpack", "safetensors")
+    return {"python": sys.version.split()[0], **{name: version(name) for name in names}}
+
+
+def _cpu() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:  # not Linux
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
