@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.compile import jit_inline, jit_leaf
+from dials_async.kernels.compile import jit, jit_inline, jit_leaf
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -70,3 +70,9 @@ def stream_seeds(bases: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:
         z = (z ^ (z >> _S30)) * _MIX_1
         z = (z ^ (z >> _S27)) * _MIX_2
         return z ^ (z >> _S31)
+
+
+@jit
+def shuffled(order: NDArray[np.int32], stream: NDArray[np.uint64]) -> None:
+    """:func:`shuffle`, to be called from Python."""
+    shuffle(order, stream)

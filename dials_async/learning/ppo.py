@@ -228,10 +228,11 @@ def update_agent(
                     ratio = np.float32(math.exp(change))
                     importance = np.float32(min(scratch.ratios[e, t], MAX_IMPORTANCE_WEIGHT))
                     gain = importance * scratch.advantages[e, t]
-                    bounded = min(max(ratio, 1.0 - s.clip), 1.0 + s.clip)
-                    # Gradient of -min(ratio gain, bounded gain): zero where the clipped branch is the smaller.
-                    slope = -ratio * gain * share if ratio * gain <= bounded * gain else np.float32(0.0)
-                    slope = np.float32(slope)
+                    bounded = np.float32(min(max(ratio, 1.0 - s.clip), 1.0 + s.clip))
+                    # -min(ratio gain, bounded gain) is flat where clipping has made it the smaller. Decided by
+                    # the ratio: comparing the two products would be decided by rounding inside the clip range.
+                    flat = ratio > 1.0 + s.clip if gain > 0.0 else ratio < 1.0 - s.clip
+                    slope = np.float32(0.0) if flat else -ratio * gain * share
                     spread = np.float32(s.entropy * share)
                     for j in range(n_actions):
                         d_logits[i, j] = spread * weights[j] * (log_p[j] + entropy) - slope * weights[j]
