@@ -32,14 +32,17 @@ class Run:
     """What to train, for how long."""
 
     simulator: str = "dials"
-    """"dials": IALS with AIPs trained every F steps. "untrained": AIPs never trained. "gs": on the GS itself."""
+    """"dials": IALS, AIPs trained every F steps. "untrained": AIPs never trained. "gs": on the GS itself."""
     steps: int = 1_000_000
     """Environment steps of each agent."""
     seed: int = 1
     """Everything random derives from it."""
 
     def __post_init__(self) -> None:
-        _check(self.simulator in SIMULATORS, f"run.simulator = '{self.simulator}': one of {', '.join(SIMULATORS)}")
+        _check(
+            self.simulator in SIMULATORS,
+            f"run.simulator = '{self.simulator}': one of {', '.join(SIMULATORS)}",
+        )
         _check(self.steps > 0, f"run.steps = {self.steps}: must be positive")
         _check(0 <= self.seed < 2**63, f"run.seed = {self.seed}: must be in 0 .. 2**63 - 1")
 
@@ -90,8 +93,13 @@ class Ppo:
     """Steps in a minibatch."""
     sequence_steps: int = 8
     """Length of truncated backpropagation through time (GRU only)."""
+    backend: str = "compiled"
+    """"compiled": our kernels. "torch": the same update in torch, equal within rounding and slower."""
 
     def __post_init__(self) -> None:
+        _check(
+            self.backend in ("compiled", "torch"), f"ppo.backend = '{self.backend}': 'compiled' or 'torch'"
+        )
         for key in ("learning_rate", "clip", "max_gradient_norm", "adam_epsilon"):
             _check(getattr(self, key) > 0, f"ppo.{key} = {getattr(self, key)}: must be positive")
         for key in ("final_learning_rate", "entropy", "value_coefficient", "schedule_steps"):
@@ -159,7 +167,9 @@ class Rollout:
 
     def __post_init__(self) -> None:
         for key in ("episodes_per_task", "tasks_per_update"):
-            _check(1 <= getattr(self, key) <= 4096, f"rollout.{key} = {getattr(self, key)}: must be in 1 .. 4096")
+            _check(
+                1 <= getattr(self, key) <= 4096, f"rollout.{key} = {getattr(self, key)}: must be in 1 .. 4096"
+            )
         for key in ("max_policy_lag", "agents_per_group"):
             _check(getattr(self, key) >= 0, f"rollout.{key} = {getattr(self, key)}: must not be negative")
 
@@ -182,7 +192,10 @@ class Runtime:
 
     def __post_init__(self) -> None:
         _check(1 <= self.workers <= 256, f"runtime.workers = {self.workers}: must be in 1 .. 256")
-        _check(self.checkpoint_seconds > 0, f"runtime.checkpoint_seconds = {self.checkpoint_seconds}: must be positive")
+        _check(
+            self.checkpoint_seconds > 0,
+            f"runtime.checkpoint_seconds = {self.checkpoint_seconds}: must be positive",
+        )
 
 
 @dataclass(frozen=True)
@@ -261,7 +274,9 @@ def read_preset(name: str) -> dict[str, Any]:
         except OSError as error:
             raise ConfigError(f"cannot read the preset file {name}: {error.strerror}") from error
     else:
-        raise ConfigError(f"unknown preset '{name}'{_nearest(name, preset_names())}; 'dials presets' lists them")
+        raise ConfigError(
+            f"unknown preset '{name}'{_nearest(name, preset_names())}; 'dials presets' lists them"
+        )
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -271,7 +286,7 @@ def read_preset(name: str) -> dict[str, Any]:
 def load_config(
     preset: str, settings: Sequence[str] = (), overrides: Mapping[str, Mapping[str, Any]] | None = None
 ) -> Config:
-    """Resolve a preset, the tables of its simulator, then ``overrides``, then ``settings`` ("section.key=value").
+    """Resolve a preset, its simulator's tables, ``overrides``, and ``settings`` ("section.key=value").
 
     Raises ConfigError that names the key, and the nearest known one.
     """

@@ -46,7 +46,7 @@ class Group:
         return np.ascontiguousarray(weights[:, : self.n_actor])
 
     def initial_weights(self, run_seed: int) -> NDArray[np.float32]:
-        """Actors and critics of version 0, [agents, parameters]; each a function of run seed and agent alone."""
+        """Actors and critics of version 0, [agents, parameters]; functions of run seed and agent alone."""
         return np.stack(
             [
                 np.concatenate(
@@ -62,7 +62,10 @@ class Group:
     def initial_aips(self, run_seed: int) -> NDArray[np.float32]:
         """Untrained AIPs, [agents, parameters]."""
         return np.stack(
-            [initial_parameters(self.aip, seed64(run_seed, "aip", agent), last_gain=None) for agent in self.agents]
+            [
+                initial_parameters(self.aip, seed64(run_seed, "aip", agent), last_gain=None)
+                for agent in self.agents
+            ]
         )
 
 
@@ -93,8 +96,8 @@ def _shapes(config: Config, spec: AgentSpec) -> dict[str, Any]:
     outputs = spec.n_sources * spec.n_classes
     hidden = config.aip.hidden_size
     return {
-        "actor": Shape(kind, spec.observation_bits, first, second, spec.n_actions, 0),
-        "critic": Shape(kind, spec.observation_bits, first, second, 1, 0),
+        "actor": Shape(kind, spec.observation_bits, first, second, spec.n_actions, 1),
+        "critic": Shape(kind, spec.observation_bits, first, second, 1, 1),
         "aip": Shape(GRU, spec.dset_bits, 0, hidden, outputs, 1)
         if config.aip.network == "gru"
         else Shape(MLP, spec.dset_bits, hidden, 0, outputs, 1),

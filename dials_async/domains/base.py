@@ -9,7 +9,7 @@ Observations are packed bits (``dials_async.kernels.bits``); the d-set, which th
 ``dset_bits`` of the observation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -48,7 +48,7 @@ class GlobalStep(NamedTuple):
 
 
 class GlobalSimulator(Protocol):
-    """The whole system, ``envs`` episodes at a time. Each episode is a pure function of its seed and actions."""
+    """The whole system, ``envs`` episodes at a time; each is a pure function of its seed and actions."""
 
     n_envs: int
 
@@ -81,7 +81,10 @@ class LocalSimulator(Protocol):
         ...
 
     def step(self, actions: NDArray[np.uint8], influence: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Advance; ``actions`` [agents, envs], ``influence`` [agents, envs, n_sources]. Rewards [agents, envs]."""
+        """Advance under ``actions`` [agents, envs] and ``influence`` [agents, envs, n_sources].
+
+        Returns rewards [agents, envs].
+        """
         ...
 
 
@@ -105,6 +108,8 @@ class Domain(Protocol):
     n_agents: int
     baselines: Sequence[str]
     """Names of the scripted policies, weakest first."""
+    published: Mapping[str, float]
+    """Returns published for this size, by label; may be empty."""
 
     def spec(self, agent: int) -> AgentSpec:
         """Sizes of ``agent`` (0 <= agent < n_agents)."""
@@ -135,7 +140,7 @@ class SceneRecorder(Protocol):
     """Draws one episode of the GS: captures a frame per step, then hands out the whole drawing."""
 
     def capture(self, simulator: Any, rewards: NDArray[np.float32] | None) -> None:
-        """Add the present state of env 0 of the domain's own GS as a frame; ``rewards`` [agents] of the step."""
+        """Add the present state of env 0 of the GS as a frame; ``rewards`` [agents, envs] of the step."""
         ...
 
     def scene(self) -> Scene:

@@ -1,9 +1,9 @@
-"""The three functions that a compiled local simulator gives to the fused rollout, chosen by its state's type.
+"""The functions that a compiled local simulator gives to the fused rollout, chosen by its state's type.
 
-A domain describes the state of its LS as a NamedTuple of arrays ``[rows, ...]``, a row for each episode of each agent, and registers its
-compiled functions for that type with :func:`compiled_local`. The fused rollout calls the three functions
-below; Numba resolves them at compile time, so nothing is paid for the indirection, and the machine code
-can be cached (a kernel that takes functions as arguments could not be).
+A domain describes the state of its LS as a NamedTuple of arrays ``[rows, ...]``, one row for each episode of
+each agent, and registers its compiled functions for that type with :func:`compiled_local`. The fused rollout
+calls the three functions below. Numba resolves them at compile time: the indirection costs nothing, and the
+machine code can be cached (a kernel that takes functions as arguments could not be).
 """
 
 from collections.abc import Callable
@@ -13,6 +13,9 @@ from numba.core import types
 from numba.extending import overload
 
 from dials_async.kernels.compile import LEAF_OPTIONS
+
+#: Any: Numba's stubs know only some of its options.
+_OPTIONS: Any = LEAF_OPTIONS
 
 _Implementation = Callable[..., Any]
 _implementations: dict[str, dict[type, _Implementation]] = {"reset": {}, "observe": {}, "step": {}}
@@ -34,41 +37,41 @@ def compiled_local(
 
 def _find(name: str, state: Any) -> _Implementation | None:
     if isinstance(state, types.BaseNamedTuple):
-        return _implementations[name].get(state.instance_class)
+        return _implementations[name].get(state.instance_class)  # type: ignore[attr-defined]  # of every named tuple type
     return None
 
 
-def local_reset(state: Any, row: int, seed: int) -> None:
+def local_reset(state: Any, row: int, seed: int) -> None:  # noqa: ARG001
     """Start a new episode in ``row`` (only inside kernels)."""
     raise TypeError("local_reset is for kernels only")
 
 
-def local_observe(state: Any, row: int, out: Any) -> None:
+def local_observe(state: Any, row: int, out: Any) -> None:  # noqa: ARG001
     """Write the packed observation to ``out`` [bytes] (only inside kernels)."""
     raise TypeError("local_observe is for kernels only")
 
 
-def local_step(state: Any, row: int, action: int, influence: Any) -> float:
+def local_step(state: Any, row: int, action: int, influence: Any) -> float:  # noqa: ARG001
     """Advance one step and return the reward (only inside kernels)."""
     raise TypeError("local_step is for kernels only")
 
 
-# The signatures below carry no annotations: Numba wants them equal to those of the lambdas.
-@overload(local_reset, jit_options=LEAF_OPTIONS)
-def _overload_reset(state, row, seed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ARG001
+# Numba wants the signatures below equal to those of the lambdas: without annotations.
+@overload(local_reset, jit_options=_OPTIONS)
+def _overload_reset(state, row, seed):  # type: ignore[no-untyped-def]  # noqa: ARG001
     function = _find("reset", state)
-    return None if function is None else lambda state, row, seed: function(state, row, seed)
+    return None if function is None else lambda state, row, seed: function(state, row, seed)  # noqa: PLW0108
 
 
-@overload(local_observe, jit_options=LEAF_OPTIONS)
-def _overload_observe(state, row, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ARG001
+@overload(local_observe, jit_options=_OPTIONS)
+def _overload_observe(state, row, out):  # type: ignore[no-untyped-def]  # noqa: ARG001
     function = _find("observe", state)
-    return None if function is None else lambda state, row, out: function(state, row, out)
+    return None if function is None else lambda state, row, out: function(state, row, out)  # noqa: PLW0108
 
 
-@overload(local_step, jit_options=LEAF_OPTIONS)
-def _overload_step(state, row, action, influence):  # type: ignore[no-untyped-def]  # noqa: ANN001, ARG001
+@overload(local_step, jit_options=_OPTIONS)
+def _overload_step(state, row, action, influence):  # type: ignore[no-untyped-def]  # noqa: ARG001
     function = _find("step", state)
     if function is None:
         return None
-    return lambda state, row, action, influence: function(state, row, action, influence)
+    return lambda state, row, action, influence: function(state, row, action, influence)  # noqa: PLW0108

@@ -19,7 +19,7 @@ def make_domain(table: Mapping[str, Any]) -> Domain:
     if name not in found:
         raise ConfigError(f"unknown domain '{name}'; installed are {', '.join(sorted(found)) or 'none'}")
     factory = found[name].load()
-    known = {key: p for key, p in inspect.signature(factory).parameters.items()}
+    known = dict(inspect.signature(factory).parameters)
     for key, value in options.items():
         if key not in known:
             raise ConfigError(f"unknown key 'domain.{key}': {name} has {', '.join(known)}")

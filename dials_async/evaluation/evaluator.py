@@ -70,7 +70,8 @@ class Evaluator:
                 episodes = context.config.schedule.final_eval_episodes
                 result = summarise(run_scripted(context.domain, name, episodes, BASELINE_SEED))
             context.store.append_record(
-                "baselines", {"id": name, "mean": result.mean, "se": result.standard_error, "episodes": episodes}
+                "baselines",
+                {"id": name, "mean": result.mean, "se": result.standard_error, "episodes": episodes},
             )
 
     def _evaluate(self, steps: int, versions: list[int], episodes: int, final: bool) -> None:
@@ -112,7 +113,7 @@ class Evaluator:
 
     def _committed_at(self, versions: list[int]) -> float:
         times = {record["id"]: record["seconds"] for record in self._context.store.records("commits")}
-        return max(times.get(f"g{group}/v{version}", 0.0) for group, version in enumerate(versions))
+        return max(float(times.get(f"g{group}/v{version}", 0.0)) for group, version in enumerate(versions))
 
     def _release(self, versions: list[int]) -> None:
         store, clock = self._context.store, self._context.clock

@@ -92,7 +92,9 @@ class GsSampler:
             )
         )
         for group, version in enumerate(versions):
-            if refresh * context.clock.refresh_steps % context.clock.eval_steps:  # else the evaluator releases it
+            if (
+                refresh * context.clock.refresh_steps % context.clock.eval_steps
+            ):  # else the evaluator releases it
                 context.store.release(group, version)
         return True
 
@@ -115,7 +117,7 @@ class GsSampler:
                 patience=aip.patience,
                 minibatch_sequences=aip.minibatch_sequences,
                 learning_rate=aip.learning_rate,
-                seed=np.uint64(seed64(context.seed, "aip-order", group.agents[row], refresh)),
+                seed=seed64(context.seed, "aip-order", group.agents[row], refresh),
             )
 
     def _ask_for_joint_episodes(self) -> None:

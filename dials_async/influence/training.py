@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.kernels.bits import unpack_active
-from dials_async.kernels.compile import jit, jit_part
+from dials_async.kernels.compile import Scalar, jit, jit_part
 from dials_async.kernels.rng import shuffle
 from dials_async.networks.adam import adam_step
 from dials_async.networks.network import GRU, Shape, Workspace, backward, forward, make_workspace, prepare
@@ -47,7 +47,7 @@ def _cross_entropy(
     ws: Workspace,
     probabilities: Floats,  # [n_out], scratch
     d_out: Floats,  # [n, n_out], out: gradient of the mean
-) -> float:
+) -> Scalar:
     """Mean cross-entropy per source of the outputs in ``ws.out``, and its gradient."""
     n_sources = s.n_out // n_classes
     share = np.float32(1.0 / (n * n_sources))
@@ -77,7 +77,7 @@ def _mean_ce(
     n_steps: int,
     ws: Workspace,  # of at least (last - first) * n_steps samples
     d_out: Floats,
-) -> float:
+) -> Scalar:
     """Mean cross-entropy over the episodes first .. last - 1."""
     n = last - first
     rows = np.zeros(n * n_steps, dtype=np.int32)
@@ -105,7 +105,7 @@ def _train(
     sequences: int,  # per minibatch
     length: int,  # steps of a sequence
     learning_rate: float,
-    seed: int,
+    seed: Scalar,  # 64 bits
     ws: Workspace,  # of a minibatch
     held_ws: Workspace,  # of the held-out episodes
 ) -> tuple[float, float, int]:
@@ -116,7 +116,17 @@ def _train(
     unpack_active(dsets.reshape((n_rows, n_bytes)), s.n_in, indices, counts)
     held_d_out = np.zeros(((n_episodes - n_train) * n_steps, s.n_out), dtype=np.float32)
     before = _mean_ce(
-        s, parameters, n_classes, indices, counts, influence, n_train, n_episodes, n_steps, held_ws, held_d_out
+        s,
+        parameters,
+        n_classes,
+        indices,
+        counts,
+        influence,
+        n_train,
+        n_episodes,
+        n_steps,
+        held_ws,
+        held_d_out,
     )
     best_ce, best, since_best = before, parameters.copy(), 0
     m, v, gradient = np.zeros_like(parameters), np.zeros_like(parameters), np.zeros_like(parameters)
@@ -147,7 +157,17 @@ def _train(
             adam_step(parameters, m, v, adam_steps, learning_rate, 1e-8, gradient, MAX_GRADIENT_NORM)
         epoch += 1
         ce = _mean_ce(
-            s, parameters, n_classes, indices, counts, influence, n_train, n_episodes, n_steps, held_ws, held_d_out
+            s,
+            parameters,
+            n_classes,
+            indices,
+            counts,
+            influence,
+            n_train,
+            n_episodes,
+            n_steps,
+            held_ws,
+            held_d_out,
         )
         since_best += 1
         if ce < best_ce:
@@ -157,8 +177,8 @@ def _train(
     return before, best_ce, epoch
 
 
-def marginal_cross_entropy(train: NDArray[np.uint8], held_out: NDArray[np.uint8], n_classes: int) -> float:
-    """Cross-entropy on ``held_out`` of the class frequencies in ``train``; both [n, sources], nats a source."""
+def marginal_cross_entropy(train: NDArray[np.uint8], held_out: NDArray[np.uint8], n_classes: int) -> Scalar:
+    """Cross-entropy on ``held_out`` of the frequencies in ``train``; both [n, sources], nats a source."""
     total = 0.0
     for source in range(train.shape[1]):
         counts = np.bincount(train[:, source], minlength=n_classes) + 1.0  # no class is impossible
@@ -210,7 +230,7 @@ def train_aip(
         minibatch_sequences,
         length,
         learning_rate,
-        seed,
+        np.uint64(seed),
         make_workspace(shape, minibatch_sequences * length, minibatch_sequences),
         make_workspace(shape, n_held * n_steps, n_held, gradient=False),
     )
@@ -229,7 +249,7 @@ def aip_cross_entropy(
     influence: NDArray[np.uint8],  # [episodes, steps, sources]
     ws: Workspace,
     d_out: Floats,  # [episodes * steps, n_out], scratch
-) -> float:
+) -> Scalar:
     """Cross-entropy of an AIP on episodes that it has not seen, nats per source."""
     n_episodes, n_steps, n_bytes = dsets.shape
     n_rows = n_episodes * n_steps

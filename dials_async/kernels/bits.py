@@ -23,7 +23,7 @@ def set_bit(row: NDArray[np.uint8], k: int) -> None:
 
 @jit_leaf
 def active_bits(packed: NDArray[np.uint8], n_bits: int, out: NDArray[np.int16], row: int) -> int:
-    """Write the indices of the set bits below ``n_bits`` of ``packed`` [bytes] to out[row]; return how many."""
+    """Write the indices of set bits below ``n_bits`` of ``packed`` [bytes] to out[row]; return how many."""
     count = 0
     for k in range((n_bits + 7) >> 3):
         byte = int(packed[k])

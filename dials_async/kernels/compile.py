@@ -19,6 +19,9 @@ from numba import njit
 
 F = TypeVar("F", bound=Callable[..., object])
 
+#: A number inside a kernel, where float32, float64 and integers mix in ways that annotations cannot say.
+Scalar = Any
+
 #: Reassociation lets sums vectorise; NaN and infinity keep their meaning, so that health checks see them.
 _FASTMATH = {"reassoc", "contract", "nsz"}
 
@@ -54,7 +57,7 @@ def _remove_old_folders(newest: Path) -> None:
 CACHE_FOLDER = _cache_folder()
 
 if "NUMBA_CACHE_DIR" not in os.environ:
-    numba.config.CACHE_DIR = str(CACHE_FOLDER)
+    numba.config.CACHE_DIR = str(CACHE_FOLDER)  # type: ignore[attr-defined]  # made at run time
     if not CACHE_FOLDER.exists() and CACHE_FOLDER.parent.exists():
         _remove_old_folders(CACHE_FOLDER)
 

@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.compile import jit, jit_inline, jit_leaf
+from dials_async.kernels.compile import Scalar, jit, jit_inline, jit_leaf
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -34,7 +34,7 @@ def seeds64(run_seed: int, purpose: str, prefix: tuple[int, ...], count: int) ->
 
 
 @jit_leaf
-def next_u64(states: NDArray[np.uint64], k: int) -> np.uint64:
+def next_u64(states: NDArray[np.uint64], k: int) -> Scalar:
     """Advance stream ``k`` of ``states`` [streams] and return 64 random bits."""
     states[k] += _GOLDEN
     z = states[k]
@@ -69,7 +69,8 @@ def stream_seeds(bases: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:
         z = bases[:, None] + _GOLDEN * np.arange(1, count + 1, dtype=np.uint64)[None, :]
         z = (z ^ (z >> _S30)) * _MIX_1
         z = (z ^ (z >> _S27)) * _MIX_2
-        return z ^ (z >> _S31)
+        mixed: NDArray[np.uint64] = z ^ (z >> _S31)
+    return mixed
 
 
 @jit

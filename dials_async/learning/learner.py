@@ -11,12 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dials_async.config import Config
 from dials_async.errors import BadMessageError, QueueFullError, TrainingError
 from dials_async.groups import Group
 from dials_async.kernels.rng import seed64
 from dials_async.learning.ppo import HEALTH, Scratch, Settings, make_scratch, update_agent
 from dials_async.messaging.broker import Consumer, Delivery, experience, rollout_tasks
-from dials_async.messaging.schema import Experience, ExperienceShape, RolloutTask, decode_experience, encode_task
+from dials_async.messaging.schema import (
+    Experience,
+    ExperienceShape,
+    RolloutTask,
+    decode_experience,
+    encode_task,
+)
 from dials_async.networks.network import GRU
 from dials_async.run_context import RunContext
 from dials_async.store.base import GroupState
@@ -42,11 +49,18 @@ class GroupLearner:
         self._n_tasks = config.rollout.tasks_per_update
         self._n_episodes = config.rollout.episodes_per_task
         self._steps = context.domain.episode_steps
-        self._asks = config.run.simulator != "gs"  # on the GS one joint episode serves all groups: the sampler asks
-        self._settings = ppo_settings(context, group)
+        self._asks = (
+            config.run.simulator != "gs"
+        )  # on the GS one joint episode serves all groups: the sampler asks
+        self._settings = make_settings(config, group)
         self._scratch: Scratch = make_scratch(
             group.actor, group.critic, self._settings, self._n_tasks * self._n_episodes, self._steps
         )
+        self._update_agent = update_agent
+        if config.ppo.backend == "torch":
+            from dials_async.learning import ppo_torch  # seconds to import: only where it is asked for
+
+            self._update_agent = ppo_torch.update_agent
         self._shape = ExperienceShape(
             self._n_episodes, self._steps, group.spec.observation_bytes, group.spec.n_actions
         )
@@ -88,7 +102,7 @@ class GroupLearner:
         return state
 
     def _ask(self, version: int) -> bool:
-        """Publish the tasks that may be in flight at ``version``; False if stopped while waiting for the AIPs."""
+        """Publish the tasks that may be in flight at ``version``; False if stopped while waiting for AIPs."""
         last = min(version + self._lag, self._context.clock.n_updates - 1)
         while self._asked_up_to < last:
             update = self._asked_up_to + 1
@@ -132,9 +146,7 @@ class GroupLearner:
 
     def _collect(self, consumer: Consumer, version: int) -> bool:
         """Receive until every message of the update from ``version`` is here; False if stopped before."""
-        wanted = [
-            (version, index, agent) for index in range(self._n_tasks) for agent in self._group.agents
-        ]
+        wanted = [(version, index, agent) for index in range(self._n_tasks) for agent in self._group.agents]
         idle_s = 0.0
         while any(key not in self._inbox for key in wanted):
             if self._context.stop.is_set():
@@ -169,14 +181,19 @@ class GroupLearner:
 
     def _check(self, message: Experience) -> None:
         if message.run != self._context.name:
-            raise BadMessageError(f"experience of run '{message.run}' in a queue of run '{self._context.name}'")
+            raise BadMessageError(
+                f"experience of run '{message.run}' in a queue of run '{self._context.name}'"
+            )
         if message.agent not in self._group.agents or not 0 <= message.index < self._n_tasks:
-            raise BadMessageError(f"agent {message.agent}, task {message.index}: not of group {self._group.index}")
+            raise BadMessageError(
+                f"agent {message.agent}, task {message.index}: not of group {self._group.index}"
+            )
 
     def _update(self, consumer: Consumer, state: GroupState) -> GroupState:
         context, group, version = self._context, self._group, state.version
         batches = {
-            agent: [self._inbox[version, index, agent] for index in range(self._n_tasks)] for agent in group.agents
+            agent: [self._inbox[version, index, agent] for index in range(self._n_tasks)]
+            for agent in group.agents
         }
         with context.phases("learn"):
             new = self._learn(state, {agent: [m for m, _ in batch] for agent, batch in batches.items()})
@@ -199,7 +216,7 @@ class GroupLearner:
             lags = [state.version - message.policy_version for message in batch]
             for lag in lags:
                 self.lag_counts[lag] = self.lag_counts.get(lag, 0) + 1
-            after = update_agent(
+            after = self._update_agent(
                 group.actor,
                 group.critic,
                 group.n_actor,
@@ -255,9 +272,9 @@ class GroupLearner:
             )
 
 
-def ppo_settings(context: RunContext, group: Group) -> Settings:
+def make_settings(config: Config, group: Group) -> Settings:
     """The algorithm's numbers as the kernel takes them."""
-    ppo = context.config.ppo
+    ppo = config.ppo
     return Settings(
         gamma=ppo.gamma,
         lam=ppo.gae_lambda,

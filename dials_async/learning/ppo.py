@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.kernels.bits import unpack_active
-from dials_async.kernels.compile import jit
+from dials_async.kernels.compile import Scalar, jit, jit_part
 from dials_async.kernels.rng import shuffle
 from dials_async.learning.returns import normalise, value_targets
 from dials_async.networks.adam import adam_step
@@ -48,6 +48,7 @@ HEALTH = (
 
 #: Importance weights of old experience are truncated here (bounds the variance of the objective).
 MAX_IMPORTANCE_WEIGHT = 2.0
+_MAX_WEIGHT = np.float32(MAX_IMPORTANCE_WEIGHT)
 
 
 class Settings(NamedTuple):
@@ -108,6 +109,73 @@ def make_scratch(actor: Shape, critic: Shape, settings: Settings, episodes: int,
     )
 
 
+@jit_part
+def _objective(
+    actor: Shape,
+    actions: NDArray[np.uint8],  # [episodes, steps]
+    chunk: NDArray[np.int32],  # [n], the sequences of the minibatch
+    n_steps: int,
+    length: int,  # steps of a sequence
+    n_valid: int,  # samples that lie inside their episode
+    s: Settings,
+    scratch: Scratch,
+    d_logits: Floats,  # [length * n, actions], out
+    d_values: Floats,  # [length * n, 1], out
+) -> Scalar:
+    """Gradient of the loss of one minibatch by the networks' outputs; returns the first five of HEALTH.
+
+    The loss is ``ppo_torch.objective``, written out by hand: with p the new policy, A the advantage, w the
+    truncated importance weight and H the entropy, per sample
+
+        d(-min(r w A, clip(r) w A)) / d log p(a) = -r w A, or 0 where clipping made the objective flat
+        d log p(a) / d logit_j = [j = a] - p_j,   dH / d logit_j = -p_j (log p_j + H)
+    """
+    n, n_actions = chunk.shape[0], actor.n_out
+    per_episode = (n_steps + length - 1) // length
+    p = np.zeros(n_actions, dtype=np.float32)
+    log_p = np.zeros(n_actions, dtype=np.float32)
+    sums = np.zeros(5, dtype=np.float64)
+    share = np.float32(1.0 / n_valid)
+    low, high = np.float32(1.0 - s.clip), np.float32(1.0 + s.clip)
+    for b in range(n):
+        e, first = chunk[b] // per_episode, (chunk[b] % per_episode) * length
+        for k in range(length):
+            t, i = first + k, k * n + b
+            if t >= n_steps:  # the last sequence of an episode may be shorter
+                d_logits[i] = 0.0
+                d_values[i, 0] = 0.0
+                continue
+            action = actions[e, t]
+            top, total = softmax_part(scratch.actor.out, i, 0, n_actions, p)
+            log_total = np.float32(math.log(total))
+            entropy = np.float32(0.0)
+            for j in range(n_actions):
+                p[j] /= total
+                log_p[j] = scratch.actor.out[i, j] - top - log_total
+                entropy -= p[j] * log_p[j]
+            change = log_p[action] - scratch.proximal[e, t]
+            ratio = np.float32(math.exp(change))
+            importance = scratch.ratios[e, t]
+            gain = (importance if importance < _MAX_WEIGHT else _MAX_WEIGHT) * scratch.advantages[e, t]
+            # Flatness is decided by the ratio: comparing the two products of the minimum would be decided by
+            # rounding wherever the ratio is inside the clip range.
+            flat = ratio > high if gain > 0.0 else ratio < low
+            slope = np.float32(0.0) if flat else -ratio * gain * share
+            spread = np.float32(s.entropy) * share
+            for j in range(n_actions):
+                d_logits[i, j] = spread * p[j] * (log_p[j] + entropy) - slope * p[j]
+            d_logits[i, action] += slope
+            error = scratch.critic.out[i, 0] - scratch.targets[e, t]
+            d_values[i, 0] = np.float32(s.value_coefficient) * error * share
+            clipped = high if ratio > high else (low if ratio < low else ratio)
+            sums[0] -= min(ratio * gain, clipped * gain)
+            sums[1] += 0.5 * error * error
+            sums[2] += entropy
+            sums[3] += (ratio - 1.0) - change  # Schulman, "Approximating KL divergence", k3
+            sums[4] += clipped != ratio
+    return sums / n_valid
+
+
 @jit
 def update_agent(
     actor: Shape,
@@ -125,7 +193,7 @@ def update_agent(
     lagged: bool,  # whether any of it comes from an older version than the present one
     s: Settings,
     learning_rate: float,
-    seed: int,  # of the order of minibatches
+    seed: Scalar,  # 64 bits, of the order of minibatches
     scratch: Scratch,
     health: NDArray[np.float64],  # [len(HEALTH)], out
 ) -> int:
@@ -139,7 +207,6 @@ def update_agent(
     packed = observations.reshape((n_episodes * table_steps, observations.shape[2]))
     unpack_active(packed, actor.n_in, indices, counts)
     weights = np.zeros(n_actions, dtype=np.float32)
-    log_p = np.zeros(n_actions, dtype=np.float32)
 
     # Values of every observation and, where they are needed, the present policy's log-probabilities and the
     # hidden states at the start of each sequence: one pass over whole episodes, time-major.
@@ -170,7 +237,14 @@ def update_agent(
                 scratch.ratios[e, t] = math.exp(log_prob - log_probs[e, t])
 
     value_targets(
-        rewards, scratch.values, terminated, scratch.ratios, s.gamma, s.lam, scratch.advantages, scratch.targets
+        rewards,
+        scratch.values,
+        terminated,
+        scratch.ratios,
+        s.gamma,
+        s.lam,
+        scratch.advantages,
+        scratch.targets,
     )
     health[6] = _explained_variance(scratch.values, scratch.targets)
     normalise(scratch.advantages)
@@ -206,47 +280,16 @@ def update_agent(
             prepare(critic, p_critic, scratch.critic)
             forward(actor, p_actor, indices, counts, rows, length, n, scratch.actor)
             forward(critic, p_critic, indices, counts, rows, length, n, scratch.critic)
-            share = np.float32(1.0 / n_valid)
-            policy_loss, value_loss, entropies, divergence, clipped = 0.0, 0.0, 0.0, 0.0, 0
-            for b in range(n):
-                e, first = chunk[b] // per_episode, (chunk[b] % per_episode) * length
-                for k in range(length):
-                    t, i = first + k, k * n + b
-                    if t >= n_steps:  # the last sequence of an episode may be shorter
-                        d_logits[i] = 0.0
-                        d_values[i, 0] = 0.0
-                        continue
-                    action = actions[e, t]
-                    top, total = softmax_part(scratch.actor.out, i, 0, n_actions, weights)
-                    log_total = np.float32(math.log(total))
-                    entropy = np.float32(0.0)
-                    for j in range(n_actions):
-                        weights[j] /= total
-                        log_p[j] = scratch.actor.out[i, j] - top - log_total
-                        entropy -= weights[j] * log_p[j]
-                    change = log_p[action] - scratch.proximal[e, t]
-                    ratio = np.float32(math.exp(change))
-                    importance = np.float32(min(scratch.ratios[e, t], MAX_IMPORTANCE_WEIGHT))
-                    gain = importance * scratch.advantages[e, t]
-                    bounded = np.float32(min(max(ratio, 1.0 - s.clip), 1.0 + s.clip))
-                    # -min(ratio gain, bounded gain) is flat where clipping has made it the smaller. Decided by
-                    # the ratio: comparing the two products would be decided by rounding inside the clip range.
-                    flat = ratio > 1.0 + s.clip if gain > 0.0 else ratio < 1.0 - s.clip
-                    slope = np.float32(0.0) if flat else -ratio * gain * share
-                    spread = np.float32(s.entropy * share)
-                    for j in range(n_actions):
-                        d_logits[i, j] = spread * weights[j] * (log_p[j] + entropy) - slope * weights[j]
-                    d_logits[i, action] += slope
-                    error = scratch.critic.out[i, 0] - scratch.targets[e, t]
-                    d_values[i, 0] = np.float32(s.value_coefficient) * error * share
-                    policy_loss -= min(ratio * gain, bounded * gain)
-                    value_loss += 0.5 * error * error
-                    entropies += entropy
-                    divergence += (ratio - 1.0) - change  # Schulman, "Approximating KL divergence", k3
-                    clipped += abs(ratio - 1.0) > s.clip
+            health[:5] += _objective(
+                actor, actions, chunk, n_steps, length, n_valid, s, scratch, d_logits, d_values
+            )
             size = n * length
-            backward(actor, p_actor, indices, counts, rows, length, n, scratch.actor, d_logits[:size], g_actor)
-            backward(critic, p_critic, indices, counts, rows, length, n, scratch.critic, d_values[:size], g_critic)
+            backward(
+                actor, p_actor, indices, counts, rows, length, n, scratch.actor, d_logits[:size], g_actor
+            )
+            backward(
+                critic, p_critic, indices, counts, rows, length, n, scratch.critic, d_values[:size], g_critic
+            )
             adam_steps += 1
             health[5] += adam_step(
                 parameters,
@@ -258,18 +301,12 @@ def update_agent(
                 scratch.gradient,
                 s.max_gradient_norm,
             )
-            health[0] += policy_loss / n_valid
-            health[1] += value_loss / n_valid
-            health[2] += entropies / n_valid
-            health[3] += divergence / n_valid
-            health[4] += clipped / n_valid
             n_minibatches += 1
     health[:6] /= n_minibatches
     return adam_steps
 
 
 @jit
-def _explained_variance(values: Floats, targets: Floats) -> float:
+def _explained_variance(values: Floats, targets: Floats) -> Scalar:
     errors = targets - values[:, : targets.shape[1]]
     return 1.0 - errors.var() / (targets.var() + 1e-8)
-

@@ -1,7 +1,7 @@
-"""Independent PPO in torch: the same update as ``ppo.py``, to read, to check it against, and to build on.
+"""Independent PPO in torch: the same update as ``ppo.py``, to read, to check it against, to build on.
 
-Select it with ``--set ppo.backend=torch``: some three times slower, equal within rounding. One agent at a time,
-float32, one thread; every minibatch holds the same samples as in the compiled update.
+Select it with ``--set ppo.backend=torch``: slower, and equal within rounding. One agent at a time, float32,
+one thread; every minibatch holds the same samples as in the compiled update.
 """
 
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from dials_async.kernels.bits import unpack
+from dials_async.kernels.compile import Scalar
 from dials_async.kernels.rng import shuffled
 from dials_async.learning.ppo import MAX_IMPORTANCE_WEIGHT, Scratch, Settings
 from dials_async.networks.network import MLP, Shape, blocks
@@ -20,7 +21,9 @@ from dials_async.networks.network import MLP, Shape, blocks
 torch.set_num_threads(1)
 
 
-def network(shape: Shape, parameters: Tensor, inputs: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def network(
+    shape: Shape, parameters: Tensor, inputs: Tensor, hidden: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
     """Outputs and, for a GRU, hidden states of every step; see ``networks.network`` for the two kinds.
 
     Args:
@@ -111,12 +114,14 @@ def update_agent(
     lagged: bool,
     s: Settings,
     learning_rate: float,
-    seed: int,
+    seed: Scalar,
     scratch: Scratch,  # noqa: ARG001 - the compiled update's, so that the two can be exchanged
     health: NDArray[np.float64],
 ) -> int:
     """Update one agent in place; arguments and result as ``ppo.update_agent``. Reports the losses only."""
-    inputs = torch.from_numpy(unpack(observations, actor.n_in).astype(np.float32))  # [episodes, steps + 1, bits]
+    inputs = torch.from_numpy(
+        unpack(observations, actor.n_in).astype(np.float32)
+    )  # [episodes, steps + 1, bits]
     n_episodes, n_steps = actions.shape
     theta = torch.from_numpy(parameters.copy()).requires_grad_()
     taken = torch.from_numpy(actions.astype(np.int64))
@@ -134,7 +139,9 @@ def update_agent(
             proximal = log_p.gather(2, taken[:, :, None]).squeeze(2)
             ratios = torch.exp(proximal - behaviour)
         ended = torch.from_numpy(terminated.astype(np.float32))
-        targets, advantages = targets_and_advantages(torch.from_numpy(rewards.copy()), values, ended, ratios, s)
+        targets, advantages = targets_and_advantages(
+            torch.from_numpy(rewards.copy()), values, ended, ratios, s
+        )
         advantages = (advantages - advantages.mean()) / (advantages.std(unbiased=False) + 1e-8)
 
     optimiser = torch.optim.Adam([theta], lr=learning_rate, betas=(0.9, 0.999), eps=s.adam_epsilon)
@@ -172,7 +179,7 @@ def update_agent(
                 s,
             )
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_([theta], s.max_gradient_norm)
             optimiser.step()
             losses.append(loss.item())
@@ -186,5 +193,3 @@ def update_agent(
 
 def _start(hidden: Tensor | None, first: NDArray[np.int64], episode: NDArray[np.int64]) -> Tensor | None:
     return None if hidden is None else hidden[first, episode]
-
-

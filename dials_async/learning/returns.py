@@ -1,4 +1,4 @@
-"""Value targets and advantages: GAE(lambda), and its V-trace-style correction for old experience, compiled."""
+"""Value targets and advantages: GAE(lambda), with a V-trace-style correction for old experience."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -34,5 +34,3 @@ def _orthogonal(rng: np.random.Generator, size: tuple[int, ...]) -> NDArray[np.f
     q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
     q = q * np.sign(np.diag(r))
     return q if rows >= columns else q.T
-
-

@@ -1,4 +1,4 @@
-"""Layers of the compiled networks: fast tanh, sparse first layer, dense layer, GRU cell; forward and gradient.
+"""Layers of the compiled networks: tanh, sparse first layer, dense layer, GRU cell; forward and gradient.
 
 All arrays are float32. ``rows`` [n] names which row of a table of observations each sample is, so that
 minibatches need no copies. Products go through BLAS (np.dot), which does better than any loop of ours.
@@ -7,7 +7,7 @@ minibatches need no copies. Products go through BLAS (np.dot), which does better
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.compile import jit_inline
+from dials_async.kernels.compile import Scalar, jit_inline
 
 Floats = NDArray[np.float32]
 
@@ -21,7 +21,7 @@ _HALF = np.float32(0.5)
 
 
 @jit_inline
-def fast_tanh(x: float) -> float:
+def fast_tanh(x: Scalar) -> Scalar:
     """Hyperbolic tangent in float32, absolute error below 5e-7; NaN stays NaN."""
     x = _LIMIT if x > _LIMIT else x
     x = -_LIMIT if x < -_LIMIT else x
@@ -30,7 +30,7 @@ def fast_tanh(x: float) -> float:
 
 
 @jit_inline
-def fast_sigmoid(x: float) -> float:
+def fast_sigmoid(x: Scalar) -> Scalar:
     """Logistic function in float32, absolute error below 5e-7."""
     return _HALF + _HALF * fast_tanh(_HALF * x)
 
@@ -53,7 +53,7 @@ def tanh_gradient(activation: Floats, gradient: Floats) -> None:
 
 @jit_inline
 def dense(x: Floats, weight: Floats, bias: Floats, out: Floats) -> None:
-    """out = x weight + bias: x [n, i], weight [i, o], bias [o], out [n, o]."""
+    """Out = x weight + bias: x [n, i], weight [i, o], bias [o], out [n, o]."""
     np.dot(x, weight, out)
     for n in range(out.shape[0]):
         for k in range(out.shape[1]):
@@ -62,7 +62,7 @@ def dense(x: Floats, weight: Floats, bias: Floats, out: Floats) -> None:
 
 @jit_inline
 def add_column_sums(gradient: Floats, out: Floats) -> None:
-    """out [o] = sum over the rows of gradient [n, o]."""
+    """Out [o] = sum over the rows of gradient [n, o]."""
     out[:] = 0.0
     for n in range(gradient.shape[0]):
         for k in range(gradient.shape[1]):
@@ -85,7 +85,7 @@ def sparse_affine(
     rows: NDArray[np.int32],  # [n]
     weight: Floats,  # [bits, o]
     base: Floats,  # [o], output of an observation without active bits
-    scale: float,  # 1 for inputs 0 / 1, 2 for inputs -1 / +1
+    scale: Scalar,  # 1 for inputs 0 / 1, 2 for inputs -1 / +1
     out: Floats,  # [n, o]
 ) -> None:
     """First layer on binary inputs: base + scale * sum of the weight rows of the active bits."""
@@ -107,7 +107,7 @@ def sparse_affine_gradient(
     counts: NDArray[np.int32],
     rows: NDArray[np.int32],
     gradient: Floats,  # [n, o]
-    scale: float,
+    scale: Scalar,
     d_weight: Floats,  # [bits, o], out
     d_bias: Floats,  # [o], out
 ) -> None:

@@ -161,7 +161,9 @@ def forward(
         sparse_affine(indices, counts, rows, first, ws.base, scale, ws.a1[:n])
         tanh_all(ws.a1[:n])
         if s.h2 > 0:
-            dense(ws.a1[:n], _block(p, at, s.h1, s.h2), p[at + s.h1 * s.h2 : at + (s.h1 + 1) * s.h2], ws.a2[:n])
+            dense(
+                ws.a1[:n], _block(p, at, s.h1, s.h2), p[at + s.h1 * s.h2 : at + (s.h1 + 1) * s.h2], ws.a2[:n]
+            )
             tanh_all(ws.a2[:n])
             at += (s.h1 + 1) * s.h2
             dense(ws.a2[:n], _block(p, at, s.h2, s.n_out), p[at + s.h2 * s.n_out :], ws.out[:n])
@@ -172,7 +174,12 @@ def forward(
     if s.h1 > 0:
         sparse_affine(indices, counts, rows, first, ws.base, scale, ws.a1[:n])
         tanh_all(ws.a1[:n])
-        dense(ws.a1[:n], _block(p, at, s.h1, three), p[at + s.h1 * three : at + (s.h1 + 1) * three], ws.gates[:n])
+        dense(
+            ws.a1[:n],
+            _block(p, at, s.h1, three),
+            p[at + s.h1 * three : at + (s.h1 + 1) * three],
+            ws.gates[:n],
+        )
         at += (s.h1 + 1) * three
     else:
         sparse_affine(indices, counts, rows, first, ws.base, scale, ws.gates[:n])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.compile import jit_inline
+from dials_async.kernels.compile import Scalar, jit_inline
 from dials_async.kernels.rng import uniform
 
 Floats = NDArray[np.float32]
@@ -17,7 +17,7 @@ _ONE = np.float32(1.0)
 
 
 @jit_inline
-def fast_exp(x: float) -> float:
+def fast_exp(x: Scalar) -> Scalar:
     """e**x in float32 for x <= 0, relative error below 1e-5 down to x = -20; e**-30 below x = -30.
 
     Taylor series of x / 64, squared six times: libm's exp does not vectorise.
@@ -34,8 +34,8 @@ def fast_exp(x: float) -> float:
 
 
 @jit_inline
-def softmax_part(logits: Floats, row: int, start: int, stop: int, weights: Floats) -> tuple[float, float]:
-    """Unnormalised probabilities of logits[row, start:stop] into weights[start:stop]; returns (maximum, sum)."""
+def softmax_part(logits: Floats, row: int, start: int, stop: int, weights: Floats) -> tuple[Scalar, Scalar]:
+    """Unnormalised probabilities of logits[row, start:stop] into weights[start:stop]; (maximum, sum)."""
     top = logits[row, start]
     for k in range(start + 1, stop):
         top = logits[row, k] if logits[row, k] > top else top
@@ -47,7 +47,7 @@ def softmax_part(logits: Floats, row: int, start: int, stop: int, weights: Float
 
 
 @jit_inline
-def draw(weights: Floats, start: int, stop: int, total: float, streams: NDArray[np.uint64], k: int) -> int:
+def draw(weights: Floats, start: int, stop: int, total: Scalar, streams: NDArray[np.uint64], k: int) -> int:
     """Index in 0 .. stop - start - 1 drawn in proportion to weights[start:stop], whose sum is ``total``."""
     point = uniform(streams, k) * total
     for j in range(start, stop - 1):

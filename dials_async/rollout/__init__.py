@@ -1,1 +1,1 @@
-"""From a task to experience: influence-augmented local simulators, global rollouts, the worker's inner loop."""
+"""From a task to experience: episodes on local simulators with influence, and on the global one."""

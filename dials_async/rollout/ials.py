@@ -1,4 +1,4 @@
-"""Episodes on influence-augmented local simulators (paper, Algorithm 3): a group's policies and AIPs in, experience out.
+"""Episodes on influence-augmented local simulators (paper, Algorithm 3): policies and AIPs in, episodes out.
 
 A domain with a compiled LS runs in one fused kernel; any other is stepped from Python. Both draw the same
 random numbers in the same order, so for a domain that has both they give the same experience, bit for bit.
@@ -71,7 +71,9 @@ class IalsRollout:
         """
         agents = self.group.agents
         episodes = make_episodes(len(agents), self.n_episodes, self._steps, self.group.spec.observation_bytes)
-        simulator_seeds = stream_seeds(agent_seeds(self._run_seed, "ls", agents, update, index), self.n_episodes)
+        simulator_seeds = stream_seeds(
+            agent_seeds(self._run_seed, "ls", agents, update, index), self.n_episodes
+        )
         streams = stream_seeds(agent_seeds(self._run_seed, "ials", agents, update, index), self.n_episodes)
         if self._simulator is not None:
             self._run_vectorised(self._simulator, actors, aips, simulator_seeds, streams, episodes)

@@ -62,11 +62,14 @@ def run_joint(
     base = np.array([seed64(run_seed, f"{purpose}-gs", *indices)], dtype=np.uint64)
     simulator.reset(stream_seeds(base, n_episodes)[0])
     streams = [
-        stream_seeds(agent_seeds(run_seed, f"{purpose}-act", group.agents, *indices), n_episodes) for group in groups
+        stream_seeds(agent_seeds(run_seed, f"{purpose}-act", group.agents, *indices), n_episodes)
+        for group in groups
     ]
     memories = [make_memory(group.actor, group.n_agents, n_episodes) for group in groups]
     by_group = tuple(make_episodes(g.n_agents, n_episodes, steps, g.spec.observation_bytes) for g in groups)
-    influence = tuple(np.zeros((g.n_agents, n_episodes, steps, g.spec.n_sources), dtype=np.uint8) for g in groups)
+    influence = tuple(
+        np.zeros((g.n_agents, n_episodes, steps, g.spec.n_sources), dtype=np.uint8) for g in groups
+    )
     joint_actions = np.zeros((domain.n_agents, n_episodes), dtype=np.uint8)
     members = [np.array(group.agents) for group in groups]
     if watch is not None:

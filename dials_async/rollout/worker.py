@@ -1,4 +1,4 @@
-"""The rollout worker: takes a task, reads policies and AIPs from the store, simulates, publishes. Stateless."""
+"""The stateless rollout worker: takes a task, reads policies and AIPs, simulates, publishes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,9 @@ class RolloutWorker:
             raise BadMessageError(f"task of run '{task.run}' in a queue of run '{context.name}'")
         if task.kind == "gs":
             if len(task.policy_versions) != len(context.groups):
-                raise BadMessageError(f"{task.task_id} pins {len(task.policy_versions)} of {len(context.groups)} groups")
+                raise BadMessageError(
+                    f"{task.task_id} pins {len(task.policy_versions)} of {len(context.groups)} groups"
+                )
             with context.phases("rollout"):
                 joint = run_joint(
                     context.domain,
@@ -145,5 +147,3 @@ class RolloutWorker:
                     if self._context.stop.wait(FULL_QUEUE_PAUSE_S):
                         return False
         return True
-
-

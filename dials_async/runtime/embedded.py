@@ -55,7 +55,9 @@ class EmbeddedRun:
         """Prepare; raises ConfigError or, on resume, CheckpointError."""
         domain = make_domain(config.domain)
         if config.run.simulator == "gs" and config.rollout.max_policy_lag:
-            raise ConfigError("rollout.max_policy_lag must be 0 with the simulator 'gs': its groups move in lock-step")
+            raise ConfigError(
+                "rollout.max_policy_lag must be 0 with the simulator 'gs': its groups move in lock-step"
+            )
         groups = make_groups(config, domain)
         clock = make_clock(config, domain)
         store = MemoryStore(KeepRules((clock.refresh_steps, clock.eval_steps), keep_last_aips=KEPT_AIPS))
@@ -118,7 +120,7 @@ class EmbeddedRun:
     def _guarded(self, part: _Part) -> None:
         try:
             part.run()
-        except BaseException as error:  # noqa: BLE001 - kept as the first cause and raised by wait()
+        except BaseException as error:
             if self._failure is None and not self.context.stop.is_set():
                 self._failure, self._failed_in = error, part.name
             self.context.stop.set()
@@ -141,9 +143,9 @@ class EmbeddedRun:
         watch()
         if self._failure is not None:
             self._raise_failure(self._failure)
-        return all(steps >= context.clock.total_steps for steps in self.steps_by_group().values()) and bool(
-            [record for record in context.store.records("evaluations") if record["final"]]
-        )
+        total = context.clock.total_steps
+        evaluated = any(r["final"] and r["steps"] == total for r in context.store.records("evaluations"))
+        return evaluated and all(steps == total for steps in self.steps_by_group().values())
 
     def _raise_failure(self, failure: BaseException) -> None:
         if isinstance(failure, DialsError):

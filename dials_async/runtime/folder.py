@@ -60,7 +60,7 @@ def create_run(name: str, config: Config) -> Path:
         folder.mkdir()
     except FileExistsError:
         raise RunExistsError(
-            f"a run '{name}' exists in {folder.parent}: choose another --run, or go on with it: --run {name} --resume"
+            f"a run '{name}' exists in {folder.parent}: choose another --run, or go on with it (--resume)"
         ) from None
     except OSError as error:
         raise UsageError(f"cannot write to {folder.parent}: {error.strerror or error}") from error

@@ -6,7 +6,13 @@ from typing import Any
 import numpy as np
 
 from dials_async.domains.base import AgentSpec, SceneRecorder
-from dials_async.domains.warehouse.layout import EPISODE_STEPS, N_ACTIONS, N_CLASSES, N_NEIGHBOURS, make_layout
+from dials_async.domains.warehouse.layout import (
+    EPISODE_STEPS,
+    N_ACTIONS,
+    N_CLASSES,
+    N_NEIGHBOURS,
+    make_layout,
+)
 from dials_async.domains.warehouse.local import WarehouseLocal, WarehouseLocalState, make_local_state
 from dials_async.domains.warehouse.observation import DSET_BITS, observation_bits
 from dials_async.domains.warehouse.scripted import POLICIES
@@ -23,7 +29,7 @@ PUBLISHED = {
 
 
 class Warehouse:
-    """``side`` x ``side`` learning robots inside a ring of scripted ones (``dials_async.domains.base.Domain``)."""
+    """``side`` x ``side`` learning robots inside a ring of scripted ones (``domains.base.Domain``)."""
 
     name = "warehouse"
     episode_steps = EPISODE_STEPS
@@ -65,7 +71,9 @@ class Warehouse:
     def scripted_policy(self, name: str, n_envs: int) -> WarehouseScripted:
         """The scripted policy ``name``."""
         if name not in POLICIES:
-            raise ConfigError(f"no scripted policy '{name}' in the warehouse; there are {', '.join(POLICIES)}")
+            raise ConfigError(
+                f"no scripted policy '{name}' in the warehouse; there are {', '.join(POLICIES)}"
+            )
         return WarehouseScripted(POLICIES.index(name), self.n_agents, n_envs)
 
     def recorder(self) -> SceneRecorder:

@@ -17,11 +17,14 @@ class WarehouseDrawing:
         self._recorder = WarehouseRecorder(layout.n_side)
 
     def capture(self, simulator: WarehouseGlobal, rewards: NDArray[np.float32] | None) -> None:
-        """Add the present state as a frame; ``rewards`` [agents] of the step."""
+        """Add the present state as a frame; ``rewards`` [agents, envs] of the step."""
         cells, ages = simulator.state.cells[0], simulator.state.ages[0]
         robots = [self._layout.grid_cell(robot, int(cell)) for robot, cell in enumerate(cells)]
-        items = [(*map(int, self._layout.item_cells[k]), int(ages[k])) for k in np.flatnonzero(ages >= 0)]
-        paid = None if rewards is None else [float(reward) for reward in rewards]
+        items = [
+            (int(self._layout.item_cells[k, 0]), int(self._layout.item_cells[k, 1]), int(ages[k]))
+            for k in np.flatnonzero(ages >= 0)
+        ]
+        paid = None if rewards is None else [float(reward) for reward in rewards[:, 0]]
         self._recorder.add(robots, items, paid)
 
     def scene(self) -> Scene:

@@ -26,7 +26,7 @@ _STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
 
 def _slot_cells() -> list[int]:
-    top = [col for col in (1, 2, 3)]
+    top = [1, 2, 3]
     bottom = [20 + col for col in (1, 2, 3)]
     sides = [5 * row + col for row in (1, 2, 3) for col in (0, 4)]
     return top + bottom + sides

@@ -11,7 +11,7 @@ from dials_async.domains.warehouse.layout import CENTRE, N_SLOTS
 from dials_async.domains.warehouse.observation import observation_bits, write_observation
 from dials_async.domains.warehouse.rules import draw_spawned, local_transition, put_items, update_seen
 from dials_async.kernels.bits import packed_size
-from dials_async.kernels.compile import jit, jit_leaf
+from dials_async.kernels.compile import Scalar, jit, jit_leaf
 
 
 class WarehouseLocalState(NamedTuple):
@@ -64,11 +64,9 @@ def observe(state: WarehouseLocalState, row: int, out: NDArray[np.uint8]) -> Non
 
 
 @jit_leaf
-def step_with(state: WarehouseLocalState, row: int, action: int, influence: NDArray[np.uint8]) -> float:
+def step_with(state: WarehouseLocalState, row: int, action: int, influence: NDArray[np.uint8]) -> Scalar:
     """Advance one step with the new items that ``state.spawned`` says; returns the reward."""
-    reward = local_transition(
-        state.cells, state.ages, action, influence, state.spawned, row, state.own_items
-    )
+    reward = local_transition(state.cells, state.ages, action, influence, state.spawned, row, state.own_items)
     _remember(state, row)
     return reward
 

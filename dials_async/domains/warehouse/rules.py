@@ -21,7 +21,7 @@ from dials_async.domains.warehouse.layout import (
     SLOT_OF_INFLUENCE,
     SPAWN_PROBABILITY,
 )
-from dials_async.kernels.compile import jit_leaf
+from dials_async.kernels.compile import Scalar, jit_leaf
 from dials_async.kernels.rng import uniform
 
 Ages = NDArray[np.int16]
@@ -36,7 +36,7 @@ def grow_older(ages: Ages, env: int) -> None:
 
 
 @jit_leaf
-def pay(ages: Ages, env: int, items: NDArray[np.int32], robot: int, cell: int) -> float:
+def pay(ages: Ages, env: int, items: NDArray[np.int32], robot: int, cell: int) -> Scalar:
     """Reward of a robot on ``cell``: age of the item under it / greatest age in its region.
 
     ages [envs, items]; items [robots, 12] names the items of each robot's region.
@@ -102,7 +102,7 @@ def local_transition(
     spawned: NDArray[np.uint8],  # [envs, 12], 0 or 1
     env: int,
     own_items: NDArray[np.int32],  # [1, 12], 0..11: a region alone numbers its items by slot
-) -> float:
+) -> Scalar:
     """Advance one region by one step; returns the reward (the transition of paper, eq. 1, given u)."""
     grow_older(ages, env)
     cell = MOVES[cells[env], action]

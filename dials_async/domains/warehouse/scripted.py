@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.domains.warehouse.layout import CENTRE, DISTANCES, MOVES, N_ACTIONS, SLOT_CELL
-from dials_async.kernels.compile import jit_leaf
+from dials_async.kernels.compile import Scalar, jit_leaf
 from dials_async.kernels.rng import below
 
 #: Names in the order of the codes used by the kernels.
@@ -30,7 +30,7 @@ _ACTION_ORDER = np.array([0, 2, 3, 1], dtype=np.int8)
 
 
 @jit_leaf
-def step_towards(cell: int, goal: int, streams: NDArray[np.uint64], k: int) -> int:
+def step_towards(cell: int, goal: int, streams: NDArray[np.uint64], k: int) -> Scalar:
     """First action of a shortest path from ``cell`` to ``goal``; a random action at the goal itself."""
     for action in _ACTION_ORDER:
         reached = MOVES[cell, action]

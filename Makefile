@@ -1,0 +1,50 @@
+# The two commands of this project are `make demo` and `make test`; `make help` lists the rest.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := demo
+
+.PHONY: help demo test test-fast lint bench clean
+
+help:
+	@echo "make demo    train 4 warehouse robots and write runs/$(DEMO)/report.html (first time: 2-4 minutes, then half a minute)"
+	@echo "make test    the whole test suite (first time: 5-10 minutes, then 3-5)"
+	@echo "make lint    ruff and mypy --strict"
+	@echo "make bench   throughput of this machine"
+	@echo "make clean   remove .venv and caches (not runs/)"
+
+# Reinstalled only when the list of dependencies changed.
+.venv/.installed: pyproject.toml constraints.txt
+	@echo "Installing into .venv (once; about a minute) ..."
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	@echo "Installing the tools for tests (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: .venv/.installed
+	@echo "Training 4 warehouse robots with DIALS, 1,000,000 steps each: about half a minute on two cores"
+	@echo "(the first time on a machine another minute, to compile the kernels)."
+	@rm -rf runs/$(DEMO)
+	@$(BIN)/dials train warehouse-4 --run $(DEMO)
+	@echo "Open runs/$(DEMO)/report.html in a browser: learning curve, influence, and an episode to watch."
+
+test: .venv/.installed-dev
+	@echo "Running ruff, mypy and the whole test suite: 3 to 10 minutes."
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python -m pytest
+
+lint: .venv/.installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: .venv/.installed
+	@for part in rollout learn aip gs; do $(BIN)/dials bench $$part || exit 1; done
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,114 @@
+"""What a user sees while a run trains: a live bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections import deque
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
+
+from dials_async.runtime.embedded import EmbeddedRun
+
+#: Seconds between lines where the output is not a terminal.
+LINE_EVERY_S = 10.0
+
+#: Seconds over which the rate is measured: long enough to smooth over refreshes, short enough to show them.
+RATE_OVER_S = 15.0
+
+#: What each phase is called while it is what everybody waits for.
+_PHASE_NAMES = {"collect": "running the GS", "aip": "training AIPs", "evaluate": "evaluating"}
+
+
+class _Details(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("details", ""), style="default")
+
+
+class ProgressView:
+    """Shows the state of an embedded run: a context manager; call ``update`` several times a second."""
+
+    def __init__(self, run: EmbeddedRun, quiet: bool) -> None:
+        self._run = run
+        self._quiet = quiet
+        self._console = Console(file=sys.stderr)
+        self._samples: deque[tuple[float, int]] = deque()
+        self._next_line = time.monotonic() + LINE_EVERY_S
+        self._bar: Progress | None = None
+        if self._console.is_terminal and not quiet:
+            self._bar = Progress(
+                TextColumn("{task.percentage:>3.0f} %"),
+                BarColumn(bar_width=24),
+                _Details(),
+                console=self._console,
+                transient=True,
+            )
+
+    def __enter__(self) -> "ProgressView":
+        if self._bar is not None:
+            self._bar.start()
+            self._bar.add_task("run", total=self._run.context.clock.total_steps)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self) -> None:
+        """Show the present state."""
+        if self._quiet:
+            return
+        by_group = self._run.steps_by_group()
+        n = {group.index: group.n_agents for group in self._run.context.groups}
+        total = sum(steps * n[group] for group, steps in by_group.items())
+        now = time.monotonic()
+        self._samples.append((now, total))
+        while len(self._samples) > 2 and now - self._samples[0][0] > RATE_OVER_S:
+            self._samples.popleft()
+        done = total // self._run.context.domain.n_agents
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done, details=self._details(done))
+        elif now >= self._next_line:
+            self._next_line = now + LINE_EVERY_S
+            share = done / self._run.context.clock.total_steps
+            print(f"{share:4.0%}  {self._details(done)}", file=sys.stderr, flush=True)
+
+    def _details(self, done: int) -> str:
+        context = self._run.context
+        parts = [f"{done:,} steps per agent"]
+        rate = self._rate()
+        if rate > 0:
+            parts.append(f"{rate:,.0f} agent-steps/s")
+        evaluations = context.store.records("evaluations")
+        if evaluations:
+            latest = max(evaluations, key=lambda record: record["steps"])
+            parts.append(f"return {latest['return_mean']:.2f}")
+            if latest["influence_ce_mean"] is not None:
+                parts.append(f"influence CE {latest['influence_ce_mean']:.2f}")
+        left = (context.clock.total_steps - done) * context.domain.n_agents
+        parts.append(self._phase(left))
+        if rate > 0 and left > 0:
+            parts.append(f"{_clock(left / rate)} left")
+        return " · ".join(parts)
+
+    def _rate(self) -> float:
+        (first, before), (last, after) = self._samples[0], self._samples[-1]
+        return (after - before) / (last - first) if last > first else 0.0
+
+    def _phase(self, left: int) -> str:
+        busy = self._run.context.phases.busy_with()
+        if left and not busy & {"rollout", "learn"}:
+            for phase in ("aip", "collect"):
+                if phase in busy:
+                    return _PHASE_NAMES[phase]
+        return "learning" if left else _PHASE_NAMES["evaluate"]
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}:{whole % 3600 // 60:02}:{whole % 60:02}"
+    return f"{whole // 60}:{whole % 60:02}"

@@ -1,0 +1,108 @@
+"""From a run's store to the files that a user reads: metrics.csv, refreshes.csv, summary.json, scene.json."""
+
+import datetime
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dials_async.evaluation.evaluator import BASELINE_SEED
+from dials_async.rollout.joint import run_joint
+from dials_async.run_context import RunContext
+from dials_async.runtime.folder import (
+    METRIC_COLUMNS,
+    METRICS,
+    REFRESH_COLUMNS,
+    REFRESHES,
+    SCENE,
+    SUMMARY,
+    write_atomically,
+    write_json,
+    write_table,
+)
+from dials_async.runtime.machine import library_versions, machine
+
+
+def write_progress(context: RunContext, folder: Path) -> None:
+    """Bring metrics.csv and refreshes.csv up to date; cheap enough to be called at every evaluation."""
+    baselines = {f"baseline_{record['id']}": record["mean"] for record in context.store.records("baselines")}
+    rows = [{**record, **baselines} for record in context.store.records("evaluations")]
+    columns = (*METRIC_COLUMNS, *(f"baseline_{name}" for name in context.domain.baselines))
+    write_table(folder / METRICS, columns, sorted(rows, key=lambda row: row["steps"]))
+    refreshes = context.store.records("refreshes")
+    if refreshes:
+        write_table(folder / REFRESHES, REFRESH_COLUMNS, refreshes)
+
+
+def weights_sha256(context: RunContext) -> str:
+    """Hash of the newest policies of all agents, in the order of their numbers: independent of grouping."""
+    rows: dict[int, bytes] = {}
+    for group in context.groups:
+        state = context.store.latest_group(group.index)
+        if state is None:
+            raise ValueError(f"group {group.index} has no version yet")
+        weights = np.ascontiguousarray(state.arrays["weights"], dtype="<f4")
+        rows.update({agent: weights[row].tobytes() for row, agent in enumerate(group.agents)})
+    digest = hashlib.sha256()
+    for agent in sorted(rows):
+        digest.update(rows[agent])
+    return digest.hexdigest()
+
+
+def summarise_run(context: RunContext, command: str) -> dict[str, Any]:
+    """The content of summary.json, of a finished run."""
+    final = [record for record in context.store.records("evaluations") if record["final"]][-1]
+    baselines = context.store.records("baselines")
+    seconds = context.seconds()
+    steps = context.clock.total_steps
+    return {
+        "preset": context.config.preset,
+        "simulator": context.config.run.simulator,
+        "seed": context.seed,
+        "agents": context.domain.n_agents,
+        "agent_steps": steps,
+        "total_agent_steps": steps * context.domain.n_agents,
+        "wall_seconds": round(seconds, 3),
+        "agent_steps_per_second": round(steps * context.domain.n_agents / seconds, 1),
+        "seconds": {phase: round(value, 3) for phase, value in context.phases.seconds().items()},
+        "final_return_mean": final["return_mean"],
+        "final_return_se": final["return_se"],
+        "final_greedy_return_mean": final["greedy_return_mean"],
+        "final_greedy_return_se": final["greedy_return_se"],
+        "eval_episodes": final["episodes"],
+        "baselines": {record["id"]: record["mean"] for record in baselines},
+        "baseline_standard_errors": {record["id"]: record["se"] for record in baselines},
+        "published": dict(context.domain.published),
+        "return_per_agent": final["return_per_agent"],
+        "influence_ce": final["influence_ce_mean"],
+        "aip_refreshes": len(context.store.records("refreshes")),
+        "weights_sha256": weights_sha256(context),
+        "versions": library_versions(),
+        "machine": machine(),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": command,
+    }
+
+
+def record_scene(context: RunContext) -> dict[str, Any]:
+    """Draw one GS episode under the newest policies, sampled as in training."""
+    states = [context.store.latest_group(group.index) for group in context.groups]
+    actors = [
+        group.actors(state.arrays["weights"])
+        for group, state in zip(context.groups, states, strict=True)
+        if state is not None
+    ]
+    recorder = context.domain.recorder()
+    run_joint(context.domain, context.groups, actors, 1, BASELINE_SEED, "scene", watch=recorder.capture)
+    return recorder.scene()
+
+
+def write_results(context: RunContext, folder: Path, command: str) -> dict[str, Any]:
+    """Write all files of a finished run but the report; returns the summary."""
+    write_progress(context, folder)
+    write_atomically(folder / SCENE, json.dumps(record_scene(context), separators=(",", ":")))
+    summary = summarise_run(context, command)
+    write_json(folder / SUMMARY, summary)
+    return summary

@@ -1,0 +1,44 @@
+"""Looking at a run that is saved on disk: its newest checkpoint, evaluated anew."""
+
+from pathlib import Path
+from typing import Any
+
+from dials_async.domains.registry import make_domain
+from dials_async.errors import CheckpointError
+from dials_async.evaluation.evaluate import evaluate_policies, summarise
+from dials_async.groups import make_groups
+from dials_async.rollout.joint import run_scripted
+from dials_async.runtime.folder import CHECKPOINTS, read_config
+from dials_async.store.checkpoint import load_checkpoint
+
+
+def evaluate_run(folder: Path, policy: str, episodes: int | None, seed: int) -> dict[str, Any]:
+    """Returns of a run's newest policies, sampled and greedy, or of a scripted policy, on fresh episodes.
+
+    Raises ConfigError for an unknown policy, CheckpointError if there is nothing to evaluate.
+    """
+    config = read_config(folder)
+    domain = make_domain(config.domain)
+    n = episodes or config.schedule.final_eval_episodes
+    if policy != "trained":
+        result = summarise(run_scripted(domain, policy, n, seed))
+        row = {"mean": result.mean, "se": result.standard_error}
+        return {"episodes": n, "seed": seed, "returns": {policy: row}, "influence_ce": None}
+    snapshot = load_checkpoint(folder / CHECKPOINTS, config.fingerprint()).snapshot
+    groups = make_groups(config, domain)
+    if len(snapshot.groups) != len(groups):
+        raise CheckpointError(
+            f"the checkpoint of {folder.name} holds {len(snapshot.groups)} of {len(groups)} groups"
+        )
+    weights = [snapshot.groups[group.index].state.arrays["weights"] for group in groups]
+    aips = None
+    if config.run.simulator != "gs" and snapshot.aips:
+        aips = [snapshot.aips[-1].arrays[f"g{group.index}"] for group in groups]
+    returns, influence_ce = {}, None
+    for kind, greedy in (("sampled", False), ("greedy", True)):
+        result, ce = evaluate_policies(
+            domain, groups, weights, n, seed, index=0, greedy=greedy, aips=None if greedy else aips
+        )
+        returns[kind] = {"mean": result.mean, "se": result.standard_error}
+        influence_ce = float(ce.mean()) if ce is not None else influence_ce
+    return {"episodes": n, "seed": seed, "returns": returns, "influence_ce": influence_ce}

@@ -1,0 +1,149 @@
+"""``dials train`` as a function: set up or resume a run, train it, write its results."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from dials_async.config import Config
+from dials_async.errors import ConfigError
+from dials_async.kernels.compile import CACHE_FOLDER, kernels_are_cached
+from dials_async.report import write_report
+from dials_async.runtime.embedded import EmbeddedRun
+from dials_async.runtime.folder import CONFIG, SUMMARY, create_run, read_config, write_atomically
+from dials_async.runtime.progress import ProgressView
+from dials_async.runtime.results import write_progress, write_results
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run."""
+
+    folder: Path
+    complete: bool
+    summary: dict[str, Any] | None
+    """None if the run was stopped before its end."""
+
+
+def default_name(config: Config) -> str:
+    """A name that nobody has to think about: preset, simulator, seed, time."""
+    parts = [
+        Path(config.preset).stem,
+        config.run.simulator,
+        f"s{config.run.seed}",
+        time.strftime("%Y%m%d-%H%M%S"),
+    ]
+    return "-".join(parts)
+
+
+def train(name: str, config: Config, command: str, quiet: bool = False) -> Outcome:
+    """Train a new run. Raises UsageError before anything is written, TrainingError if it cannot go on."""
+    EmbeddedRun(name, config, Path(), resume=False)  # finds what is wrong before the folder is made
+    folder = create_run(name, config)
+    return _carry_out(EmbeddedRun(name, config, folder, resume=False), folder, command, quiet)
+
+
+def resume(
+    folder: Path, steps: int | None, workers: int | None, command: str, quiet: bool = False
+) -> Outcome:
+    """Go on with an interrupted run, or extend a finished one to more ``steps``."""
+    config = read_config(folder)
+    if workers is not None:
+        config = replace(config, runtime=replace(config.runtime, workers=workers))
+    config = _extended(config, steps, finished=(folder / SUMMARY).exists())
+    run = EmbeddedRun(folder.name, config, folder, resume=True)
+    if run.start_steps >= run.context.clock.total_steps and (folder / SUMMARY).exists():
+        raise ConfigError(
+            f"the run '{folder.name}' is finished ({run.start_steps:,} steps per agent): "
+            "to extend it, ask for more with --steps"
+        )
+    write_atomically(folder / CONFIG, config.to_toml())
+    for note in run.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return _carry_out(run, folder, command, quiet)
+
+
+def _extended(config: Config, steps: int | None, finished: bool) -> Config:
+    if steps is None or steps == config.run.steps:
+        return config
+    if steps < config.run.steps:
+        raise ConfigError(
+            f"--steps {steps} is less than the {config.run.steps} that the run was started with"
+        )
+    if not finished:
+        raise ConfigError(
+            f"the run was started with {config.run.steps} steps and is not finished: "
+            "resume it without --steps first"
+        )
+    # The schedules of the first part stay what they were: the rate goes on at its final value.
+    print(
+        f"extending to {steps:,} steps per agent; the learning rate stays at its final value, "
+        f"{config.ppo.final_learning_rate:g}",
+        file=sys.stderr,
+    )
+    return replace(
+        config,
+        run=replace(config.run, steps=steps),
+        ppo=replace(config.ppo, schedule_steps=config.schedule_steps),
+        schedule=replace(config.schedule, eval_steps=config.eval_steps),
+    )
+
+
+def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool) -> Outcome:
+    if not kernels_are_cached() and not quiet:
+        print(
+            f"compiling kernels: once per machine, about a minute (kept in {CACHE_FOLDER.parent})",
+            file=sys.stderr,
+            flush=True,
+        )
+    rows = 0
+
+    def watch() -> None:
+        nonlocal rows
+        view.update()
+        known = len(run.context.store.records("evaluations"))
+        if known != rows:
+            rows = known
+            write_progress(run.context, folder)
+
+    with _StopOnSignals(run.context.stop), ProgressView(run, quiet) as view:
+        run.start()
+        complete = run.wait(watch)
+    if not complete:
+        return Outcome(folder, False, None)
+    summary = write_results(run.context, folder, command)
+    write_report(folder)
+    return Outcome(folder, True, summary)
+
+
+class _StopOnSignals(AbstractContextManager["_StopOnSignals"]):
+    """The first Ctrl-C or SIGTERM stops the run in good order; a second Ctrl-C ends it at once."""
+
+    _SIGNALS: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "_StopOnSignals":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._handle) for number in self._SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self._stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        print("\nstopping: finishing the update in hand and saving ...", file=sys.stderr, flush=True)
+        self._stop.set()
