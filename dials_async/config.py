@@ -73,7 +73,7 @@ class Ppo:
     final_learning_rate: float = 1e-4
     """At ``schedule_steps``; linear between, constant after."""
     schedule_steps: int = 0
-    """Steps per agent over which the rate falls; 0: all the steps of the run."""
+    """Steps per agent over which rate and entropy bonus fall; 0: all the steps of the run."""
     gamma: float = 0.95
     """Discount per step."""
     gae_lambda: float = 0.8
@@ -81,7 +81,9 @@ class Ppo:
     clip: float = 0.2
     """How far the probability of an action may change in one update, as a ratio."""
     entropy: float = 0.003
-    """Weight of the entropy bonus."""
+    """Weight of the entropy bonus, at the start."""
+    final_entropy: float = 0.003
+    """At ``schedule_steps``, linear between: explore at first, act on what was learned at the end."""
     value_coefficient: float = 0.5
     """Weight of the critic's loss. Actor and critic share no parameters: it matters to clipping alone."""
     max_gradient_norm: float = 0.5
@@ -102,7 +104,7 @@ class Ppo:
         )
         for key in ("learning_rate", "clip", "max_gradient_norm", "adam_epsilon"):
             _check(getattr(self, key) > 0, f"ppo.{key} = {getattr(self, key)}: must be positive")
-        for key in ("final_learning_rate", "entropy", "value_coefficient", "schedule_steps"):
+        for key in ("final_learning_rate", "entropy", "final_entropy", "value_coefficient", "schedule_steps"):
             _check(getattr(self, key) >= 0, f"ppo.{key} = {getattr(self, key)}: must not be negative")
         for key in ("gamma", "gae_lambda"):
             _check(0 <= getattr(self, key) <= 1, f"ppo.{key} = {getattr(self, key)}: must be in 0 .. 1")

@@ -210,7 +210,8 @@ class GroupLearner:
         weights, m, v = (np.array(state.arrays[name]) for name in ("weights", "adam_m", "adam_v"))
         before = int(state.meta["adam_steps"])
         after = before
-        rate = learning_rate(context, state.steps_per_agent)
+        rate, entropy = schedules(context.config, state.steps_per_agent)
+        settings = self._settings._replace(entropy=entropy)
         for row, agent in enumerate(group.agents):
             batch = batches[agent]
             lags = [state.version - message.policy_version for message in batch]
@@ -230,7 +231,7 @@ class GroupLearner:
                 _joined([message.log_probs for message in batch]),
                 self._terminated(batch),
                 max(lags) > 0,
-                self._settings,
+                settings,
                 rate,
                 np.uint64(seed64(context.seed, "ppo", agent, state.version)),
                 self._scratch,
@@ -289,11 +290,14 @@ def make_settings(config: Config, group: Group) -> Settings:
     )
 
 
-def learning_rate(context: RunContext, steps_per_agent: int) -> float:
-    """Falls linearly over ``schedule_steps``, then stays."""
-    ppo = context.config.ppo
-    done = min(1.0, steps_per_agent / context.config.schedule_steps)
-    return ppo.learning_rate + (ppo.final_learning_rate - ppo.learning_rate) * done
+def schedules(config: Config, steps_per_agent: int) -> tuple[float, float]:
+    """Learning rate and entropy weight: linear over ``schedule_steps``, then constant."""
+    ppo = config.ppo
+    done = min(1.0, steps_per_agent / config.schedule_steps)
+    return (
+        ppo.learning_rate + (ppo.final_learning_rate - ppo.learning_rate) * done,
+        ppo.entropy + (ppo.final_entropy - ppo.entropy) * done,
+    )
 
 
 def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -72,7 +72,7 @@ def step_with(state: WarehouseLocalState, row: int, action: int, influence: NDAr
 
 
 @jit_leaf
-def step(state: WarehouseLocalState, row: int, action: int, influence: NDArray[np.uint8]) -> float:
+def step(state: WarehouseLocalState, row: int, action: int, influence: NDArray[np.uint8]) -> Scalar:
     """Advance one step, drawing the new items; returns the reward."""
     draw_spawned(state.rng, row, state.spawned)
     return step_with(state, row, action, influence)
