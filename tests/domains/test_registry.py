@@ -1,0 +1,70 @@
+"""Domains are found by name; a wrong name or option is one clear line; others can ship their own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dials_async.domains.registry import make_domain
+from dials_async.domains.warehouse import Warehouse
+from dials_async.errors import ConfigError
+
+
+def test_a_domain_is_built_by_its_name_with_its_options() -> None:
+    domain = make_domain({"name": "warehouse", "side": 3, "item_ages": True})
+    assert isinstance(domain, Warehouse)
+    assert domain.n_agents == 9
+    assert domain.spec(8).observation_bits == 121
+    assert make_domain({"name": "warehouse"}).n_agents == 4  # options have defaults
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"name": "warehous"}, r"unknown domain 'warehous'; installed are .*warehouse"),
+        ({"name": "warehouse", "sides": 3}, r"unknown key 'domain\.sides': warehouse has side, item_ages"),
+        ({"name": "warehouse", "side": "3"}, r"domain\.side = '3': must be of type int"),
+        ({"name": "warehouse", "side": True}, r"domain\.side = True: must be of type int"),
+        ({"name": "warehouse", "side": 2.0}, r"domain\.side = 2\.0: must be of type int"),
+        ({"name": "warehouse", "item_ages": 1}, r"domain\.item_ages = 1: must be of type bool"),
+        ({"name": "warehouse", "side": 0}, r"domain\.side = 0: .*1 to 30"),
+        ({"name": "warehouse", "side": 31}, r"domain\.side = 31: .*1 to 30"),
+    ],
+)
+def test_a_wrong_table_is_refused_in_one_line_that_names_the_key(table: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        make_domain(table)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a package with a domain of its own were installed."""
+    (tmp_path / "other_domain.py").write_text(
+        "class Other:\n    def __init__(self, lanes: int = 1) -> None:\n        self.lanes = lanes\n"
+    )
+    info = tmp_path / "other_domain-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-domain\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[dials_async.domains]\nother = other_domain:Other\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("other_package")
+def test_a_domain_of_another_package_is_found_by_its_entry_point() -> None:
+    domain: Any = make_domain({"name": "other", "lanes": 2})
+    assert domain.lanes == 2
+    with pytest.raises(ConfigError, match="other has lanes"):
+        make_domain({"name": "other", "side": 2})
+    with pytest.raises(ConfigError, match="installed are other, warehouse"):
+        make_domain({"name": "nothing"})
+
+
+def test_an_agent_that_does_not_exist_has_no_spec() -> None:
+    with pytest.raises(IndexError, match="agent 4 of 4"):
+        Warehouse(side=2).spec(4)
+
+
+def test_published_returns_belong_to_their_size() -> None:
+    assert Warehouse(side=2).published["DIALS"] == 13.28
+    assert Warehouse(side=3).published == {}

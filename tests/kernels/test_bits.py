@@ -1,0 +1,67 @@
+"""Packed bits: what goes in comes out, in the documented order."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dials_async.kernels.bits import pack, packed_size, unpack, unpack_active
+
+from .compiled import set_bits
+
+rows = st.integers(1, 130).flatmap(lambda n: st.lists(st.integers(0, 1), min_size=n, max_size=n))
+
+
+def active(packed: np.ndarray, n_bits: int) -> list[list[int]]:
+    """Active bits of every row of ``packed`` [rows, bytes]."""
+    indices = np.full((len(packed), n_bits), -7, dtype=np.int16)
+    counts = np.full(len(packed), -7, dtype=np.int32)
+    unpack_active(packed, n_bits, indices, counts)
+    for line, count in zip(indices, counts, strict=True):
+        assert (line[count:] == -7).all()  # nothing is written behind the last one
+    return [line[:count].tolist() for line, count in zip(indices, counts, strict=True)]
+
+
+@pytest.mark.parametrize(("n_bits", "n_bytes"), [(0, 0), (1, 1), (8, 1), (9, 2), (37, 5), (121, 16)])
+def test_bits_are_packed_eight_to_a_byte(n_bits: int, n_bytes: int) -> None:
+    assert packed_size(n_bits) == n_bytes
+
+
+@given(rows)
+def test_unpacking_inverts_packing(bits: list[int]) -> None:
+    packed = pack(np.array(bits, dtype=np.uint8))
+    assert len(packed) == packed_size(len(bits))
+    assert unpack(packed, len(bits)).tolist() == bits
+
+
+@given(rows)
+def test_bit_k_is_bit_k_modulo_8_of_byte_k_over_8(bits: list[int]) -> None:
+    packed = pack(np.array(bits, dtype=np.uint8))
+    assert [packed[k // 8] >> k % 8 & 1 for k in range(len(bits))] == bits
+
+
+@given(rows)
+def test_setting_bits_one_by_one_equals_packing_them(bits: list[int]) -> None:
+    row = np.zeros(packed_size(len(bits)), dtype=np.uint8)
+    set_bits(row, np.flatnonzero(bits))
+    assert row.tolist() == pack(np.array(bits, dtype=np.uint8)).tolist()
+
+
+@given(st.integers(1, 60), st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_active_bits_are_the_indices_of_the_ones_in_rising_order(n_bits: int, n: int, seed: int) -> None:
+    table = np.random.default_rng(seed).integers(0, 2, (n, n_bits), dtype=np.uint8)
+    assert active(pack(table), n_bits) == [np.flatnonzero(line).tolist() for line in table]
+
+
+@given(st.integers(1, 60))
+def test_bits_at_or_above_n_are_not_seen(n_bits: int) -> None:
+    """The AIP reads the d-set, which is the first bits of a longer observation."""
+    packed = np.full((1, packed_size(64)), 255, dtype=np.uint8)
+    assert active(packed, n_bits) == [list(range(n_bits))]
+    assert unpack(packed, n_bits).tolist() == [[1] * n_bits]
+
+
+def test_leading_axes_are_kept() -> None:
+    bits = np.random.default_rng(0).integers(0, 2, (2, 3, 37), dtype=np.uint8)
+    assert pack(bits).shape == (2, 3, 5)
+    assert np.array_equal(unpack(pack(bits), 37), bits)
