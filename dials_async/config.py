@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -275,6 +276,8 @@ def read_preset(name: str) -> dict[str, Any]:
             text = Path(name).read_text(encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"cannot read the preset file {name}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{name} is not valid TOML: {error}") from error
     else:
         raise ConfigError(
             f"unknown preset '{name}'{_nearest(name, preset_names())}; 'dials presets' lists them"
@@ -296,15 +299,33 @@ def load_config(
     special = tables.pop("for", {})
     changes = [(section, dict(values)) for section, values in (overrides or {}).items()]
     changes += [_parse_setting(text) for text in settings]
-    simulator = tables.get("run", {}).get("simulator", "dials")
-    for section, values in changes:
-        if section == "run":
-            simulator = values.get("simulator", simulator)
-    for section, values in special.get(simulator, {}).items():
-        tables.setdefault(section, {}).update(values)
-    for section, values in changes:
-        tables.setdefault(section, {}).update(values)
+    by_simulator = _check_special(special)
+    simulator = next((v["simulator"] for s, v in reversed(changes) if s == "run" and "simulator" in v), None)
+    if simulator is None:
+        run = tables.get("run")
+        simulator = run.get("simulator", "dials") if isinstance(run, Mapping) else "dials"
+    known = by_simulator.get(simulator, {}) if isinstance(simulator, str) else {}
+    for section, values in (*known.items(), *changes):
+        table = tables.setdefault(section, {})
+        _check(isinstance(table, dict), f"[{section}] must be a table")
+        table.update(values)
     return config_from_dict({**tables, "preset": preset})
+
+
+def _check_special(special: Any) -> Mapping[str, Mapping[str, Any]]:
+    """The tables under [for]; those of simulators that are not used now are checked too."""
+    _check(isinstance(special, Mapping), "[for] must hold tables such as [for.gs.ppo]")
+    for simulator, sections in special.items():
+        _check(
+            simulator in SIMULATORS,
+            f"unknown simulator in [for.{simulator}]{_nearest(simulator, SIMULATORS)}",
+        )
+        _check(isinstance(sections, Mapping), f"[for.{simulator}] must hold tables")
+        for section, values in sections.items():
+            _check(section in _SECTIONS, f"unknown section '{section}'{_nearest(section, list(_SECTIONS))}")
+            _build(section, _SECTIONS[section], values)
+    checked: Mapping[str, Mapping[str, Any]] = special
+    return checked
 
 
 def config_from_dict(tables: Mapping[str, Any]) -> Config:
@@ -340,13 +361,17 @@ def _convert(name: str, wanted: Any, value: Any) -> Any:
     if wanted is int and isinstance(value, float) and value.is_integer():
         return int(value)
     _check(type(value) is wanted, f"{name} = {value!r}: must be of type {wanted.__name__}")
+    _check(wanted is not float or math.isfinite(value), f"{name} = {value!r}: must be a finite number")
     return value
 
 
 def _parse_setting(text: str) -> tuple[str, dict[str, Any]]:
     name, equals, value = text.partition("=")
     section, dot, key = name.strip().partition(".")
-    _check(bool(equals and dot and section and key), f"--set {text}: write section.key=value")
+    _check(
+        bool(equals and dot and section and key) and section != "preset",
+        f"--set {text}: write section.key=value",
+    )
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:

@@ -57,6 +57,9 @@ def create_run(name: str, config: Config) -> Path:
     folder = run_path(name)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a file of that name, too
+        raise UsageError(f"cannot make the folder {folder.parent}: {error.strerror or error}") from error
+    try:
         folder.mkdir()
     except FileExistsError:
         raise RunExistsError(

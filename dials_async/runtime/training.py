@@ -1,5 +1,6 @@
 """``dials train`` as a function: set up or resume a run, train it, write its results."""
 
+import json
 import signal
 import sys
 import threading
@@ -12,11 +13,13 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from dials_async.config import Config
+from dials_async.domains.registry import make_domain
 from dials_async.errors import ConfigError
+from dials_async.influence.schedule import make_clock
 from dials_async.kernels.compile import CACHE_FOLDER, kernels_are_cached
 from dials_async.report import write_report
 from dials_async.runtime.embedded import EmbeddedRun
-from dials_async.runtime.folder import CONFIG, SUMMARY, create_run, read_config, write_atomically
+from dials_async.runtime.folder import CHECKPOINTS, CONFIG, SUMMARY, create_run, read_config, write_atomically
 from dials_async.runtime.progress import ProgressView
 from dials_async.runtime.results import write_progress, write_results
 
@@ -56,17 +59,38 @@ def resume(
     config = read_config(folder)
     if workers is not None:
         config = replace(config, runtime=replace(config.runtime, workers=workers))
-    config = _extended(config, steps, finished=(folder / SUMMARY).exists())
-    run = EmbeddedRun(folder.name, config, folder, resume=True)
-    if run.start_steps >= run.context.clock.total_steps and (folder / SUMMARY).exists():
+    finished = _is_finished(folder, config)
+    extended = _extended(config, steps, finished)
+    # A run that was stopped before its first checkpoint has lost nothing: it begins again.
+    saved = finished or any((folder / CHECKPOINTS).glob("checkpoint-*.safetensors"))
+    run = EmbeddedRun(folder.name, extended, folder, resume=saved)
+    if finished and run.start_steps >= run.context.clock.total_steps:
         raise ConfigError(
             f"the run '{folder.name}' is finished ({run.start_steps:,} steps per agent): "
             "to extend it, ask for more with --steps"
         )
-    write_atomically(folder / CONFIG, config.to_toml())
+    if not saved:
+        run.notes.append(
+            f"nothing of the run '{folder.name}' had been saved yet: starting from its beginning"
+        )
+    if extended is not config:
+        run.notes.append(
+            f"extending to {extended.run.steps:,} steps per agent; the learning rate stays at its final "
+            f"value, {config.ppo.final_learning_rate:g}"
+        )
+    write_atomically(folder / CONFIG, extended.to_toml())
     for note in run.notes:
         print(f"note: {note}", file=sys.stderr)
     return _carry_out(run, folder, command, quiet)
+
+
+def _is_finished(folder: Path, config: Config) -> bool:
+    """Whether summary.json tells of the whole run: an extension in hand has that of the part before."""
+    try:
+        done = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["agent_steps"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(done == make_clock(config, make_domain(config.domain)).total_steps)
 
 
 def _extended(config: Config, steps: int | None, finished: bool) -> Config:
@@ -82,11 +106,6 @@ def _extended(config: Config, steps: int | None, finished: bool) -> Config:
             "resume it without --steps first"
         )
     # The schedules of the first part stay what they were: the rate goes on at its final value.
-    print(
-        f"extending to {steps:,} steps per agent; the learning rate stays at its final value, "
-        f"{config.ppo.final_learning_rate:g}",
-        file=sys.stderr,
-    )
     return replace(
         config,
         run=replace(config.run, steps=steps),

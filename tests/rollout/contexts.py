@@ -1,0 +1,121 @@
+"""Small runs in memory: everything that a worker or a learner is given, without the other parts."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from dials_async.config import Config, load_config
+from dials_async.domains.registry import make_domain
+from dials_async.groups import make_groups
+from dials_async.influence.schedule import make_clock
+from dials_async.messaging.broker import experience, gs_tasks, rollout_tasks
+from dials_async.messaging.memory import MemoryBroker
+from dials_async.run_context import RunContext
+from dials_async.store.base import AipState, GroupState, KeepRules, Store
+from dials_async.store.memory import MemoryStore
+
+LONG_S = 60.0  # never reached by a test that passes
+
+#: 4 agents, 8 episodes an update, 4 updates.
+SMALL = (
+    "run.steps=3200",
+    "rollout.episodes_per_task=4",
+    "rollout.tasks_per_update=2",
+    "rollout.agents_per_group=4",
+    "policy.hidden_sizes=[16, 12]",
+    "aip.hidden_size=10",
+    "aip.gs_steps=1000",
+    "aip.epochs=2",
+    "schedule.eval_episodes=2",
+    "schedule.final_eval_episodes=4",
+)
+
+
+def small_config(*settings: str) -> Config:
+    """The smallest run that does everything; later settings win."""
+    return load_config("warehouse-4", [*SMALL, *settings])
+
+
+def make_context(
+    *settings: str, store: Store | None = None, rules: KeepRules | None = None, queue_length: int = 1000
+) -> RunContext:
+    """A run named "r" with declared queues, and nothing committed yet."""
+    config = small_config(*settings)
+    domain = make_domain(config.domain)
+    broker = MemoryBroker()
+    broker.declare(rollout_tasks("r"), 1000)
+    broker.declare(gs_tasks("r"), 1000)
+    for agent in range(domain.n_agents):
+        broker.declare(experience("r", agent), queue_length)
+    return RunContext(
+        name="r",
+        config=config,
+        domain=domain,
+        groups=make_groups(config, domain),
+        clock=make_clock(config, domain),
+        broker=broker,
+        store=store or MemoryStore(rules),
+    )
+
+
+def random_weights(shape: tuple[int, ...], seed: int, scale: float = 0.4) -> np.ndarray:
+    """Far from uniform actions and influence, unlike initial parameters."""
+    return np.random.default_rng(seed).normal(0, scale, shape).astype(np.float32)
+
+
+def commit_policies(context: RunContext, version: int) -> list[np.ndarray]:
+    """Commit random weights as ``version`` of every group; returns them."""
+    all_weights = []
+    for group in context.groups:
+        weights = random_weights(group.initial_weights(context.seed).shape, 100 * version + group.index)
+        zeros = np.zeros_like(weights)
+        arrays = {"weights": weights, "adam_m": zeros, "adam_v": zeros}
+        steps = context.clock.steps(version)
+        context.store.commit_group(GroupState(group.index, version, steps, arrays, {"adam_steps": 0}))
+        all_weights.append(weights)
+    return all_weights
+
+
+def commit_aips(context: RunContext, version: int) -> list[np.ndarray]:
+    """Commit random AIPs as ``version``; returns them by group."""
+    aips = [
+        random_weights(group.initial_aips(context.seed).shape, 1000 + 100 * version + group.index)
+        for group in context.groups
+    ]
+    arrays = {f"g{group.index}": array for group, array in zip(context.groups, aips, strict=True)}
+    context.store.commit_aip(AipState(version, 0, arrays))
+    return aips
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether it comes true before a test should be given up."""
+    deadline = time.monotonic() + LONG_S
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return condition()
+
+
+@contextmanager
+def running(context: RunContext, run: Callable[[], None]) -> Iterator[threading.Thread]:
+    """``run`` on a thread of its own, told to stop at the end of the block; its error is raised here."""
+    errors: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            run()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=guarded, daemon=True)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        context.stop.set()
+        thread.join(LONG_S)
+    assert not thread.is_alive()
+    if errors:
+        raise errors[0]

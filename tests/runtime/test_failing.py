@@ -1,0 +1,93 @@
+"""What ends a run: its first cause is reported, and nothing is half-written."""
+
+import itertools
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dials_async.errors import ConfigError, DialsError, TrainingError
+from dials_async.evaluation.evaluator import Evaluator
+from dials_async.influence.sampler import GsSampler
+from dials_async.learning.learner import GroupLearner
+from dials_async.rollout.worker import RolloutWorker
+from dials_async.runtime import training
+from dials_async.runtime.embedded import EmbeddedRun
+from runtime.small import session, small_config
+
+
+@pytest.mark.parametrize(
+    ("part", "method", "name"),
+    [
+        (RolloutWorker, "_simulate", "worker-0"),
+        (GroupLearner, "_learn", "learner-[01]"),
+        (GsSampler, "_refresh", "gs-sampler"),
+        (Evaluator, "_evaluate", "evaluator"),
+    ],
+)
+def test_a_failing_thread_ends_the_run_with_its_cause(
+    part: type, method: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr(part, method, fail)
+    with pytest.raises(TrainingError, match=f"^{name} failed: ZeroDivisionError: boom$") as caught:
+        session(tmp_path, small_config("runtime.workers=1"))
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert caught.value.exit_code == 1
+
+
+def test_of_several_failures_the_first_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers, first_failed = itertools.count(1), threading.Event()
+
+    def fail(worker: RolloutWorker, *_: Any) -> None:
+        if next(numbers) > 1:
+            first_failed.wait(30)
+            worker._context.stop.wait(30)
+            raise ValueError("a consequence")
+        first_failed.set()
+        raise ValueError("the cause")
+
+    monkeypatch.setattr(RolloutWorker, "_simulate", fail)
+    with pytest.raises(TrainingError, match="the cause"):
+        session(tmp_path, small_config("runtime.workers=2"))
+
+
+def test_an_error_that_is_already_one_clear_line_is_not_wrapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise DialsError("one clear line")
+
+    monkeypatch.setattr(RolloutWorker, "_simulate", fail)
+    with pytest.raises(DialsError, match="^one clear line$"):
+        session(tmp_path, small_config())
+
+
+def test_weights_that_are_not_finite_are_reported_and_not_committed(tmp_path: Path) -> None:
+    run = EmbeddedRun("small", small_config("ppo.learning_rate=1e37"), tmp_path, resume=False)
+    run.start()
+    with pytest.raises(TrainingError, match=r"weights of agents \[\d, \d\] are not finite after update 0"):
+        run.wait(lambda: None)
+    assert 0 in run.steps_by_group().values()
+
+
+def test_policy_lag_on_the_gs_is_refused_before_a_folder_is_made(runs_folder: Path) -> None:
+    config = small_config("run.simulator=gs", "rollout.max_policy_lag=1")
+    with pytest.raises(ConfigError, match="max_policy_lag must be 0 with the simulator 'gs'"):
+        training.train("lagged", config, "")
+    assert not runs_folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("run.steps=99", "run.steps = 99: one episode has 100 steps"),
+        ("run.steps=1599", "run.steps = 1599: one update takes 1600 steps"),
+    ],
+)
+def test_a_run_shorter_than_an_update_is_refused(setting: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        EmbeddedRun("small", small_config(setting), tmp_path, resume=False)
