@@ -133,7 +133,7 @@ def train(
         if workers is not None:
             overrides["runtime"] = {"workers": workers}
         config = load_config(preset, settings, overrides)
-        outcome = training.train(name or training.default_name(config), config, _command_line(), quiet)
+        outcome = training.train(name, config, _command_line(), quiet)
     if outcome.summary is None:
         hint = f"dials train --run {outcome.folder.name} --resume"
         click.echo(f"stopped; everything is saved in {outcome.folder}. Go on with: {hint}", err=True)

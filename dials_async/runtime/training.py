@@ -45,8 +45,13 @@ def default_name(config: Config) -> str:
     return "-".join(parts)
 
 
-def train(name: str, config: Config, command: str, quiet: bool = False) -> Outcome:
-    """Train a new run. Raises UsageError before anything is written, TrainingError if it cannot go on."""
+def train(name: str | None, config: Config, command: str, quiet: bool = False) -> Outcome:
+    """Train a new run; without a name it gets one.
+
+    Raises UsageError before anything is written, TrainingError if it cannot go on.
+    """
+    if name is None:
+        name = default_name(config)
     EmbeddedRun(name, config, Path(), resume=False)  # finds what is wrong before the folder is made
     folder = create_run(name, config)
     return _carry_out(EmbeddedRun(name, config, folder, resume=False), folder, command, quiet)

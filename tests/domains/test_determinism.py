@@ -1,4 +1,4 @@
-"""An episode is a function of its seed and actions: not of the other episodes beside it, nor of earlier ones."""
+"""An episode is a function of its seed and actions, not of the episodes beside or before it."""
 
 import numpy as np
 import pytest

@@ -11,6 +11,7 @@ from rollout.contexts import (
     eventually,
     make_context,
     random_weights,
+    receive,
     running,
 )
 
@@ -77,8 +78,7 @@ def learn(context: RunContext, mangle: Mangle = honest) -> GroupLearner:
         for _ in range(context.clock.n_updates):
             messages = []
             for _ in range(n_tasks):
-                delivery = tasks.receive(60.0)
-                assert delivery is not None
+                delivery = receive(tasks, thread)
                 tasks.ack(delivery)
                 messages += simulate(context, decode_task(delivery.body))
             for agent, body in mangle(messages):
@@ -181,11 +181,10 @@ def test_a_new_learner_goes_on_where_the_last_one_was_stopped(expected: np.ndarr
     context = ready()
     learner = GroupLearner(context, context.groups[0])
     tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
-    with running(context, learner.run):
+    with running(context, learner.run) as thread:
         for update in range(3):
             for _ in range(2):
-                delivery = tasks.receive(60.0)
-                assert delivery is not None
+                delivery = receive(tasks, thread)
                 messages = simulate(context, decode_task(delivery.body))
                 for message in messages if update < 2 else messages[:1]:
                     context.broker.publish(experience("r", message.agent), encode_experience(message))
@@ -197,8 +196,7 @@ def test_a_new_learner_goes_on_where_the_last_one_was_stopped(expected: np.ndarr
     late = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
     with running(context, again.run) as thread:
         for _ in range(2 * 2):
-            delivery = late.receive(60.0)
-            assert delivery is not None
+            delivery = receive(late, thread)
             for agent, body in honest(simulate(context, decode_task(delivery.body))):
                 context.broker.publish(experience("r", agent), body)
         assert eventually(lambda: not thread.is_alive())
@@ -243,8 +241,7 @@ def test_no_task_is_published_before_the_aips_it_pins_are_there() -> None:
             assert tasks.receive(0.3) is None  # the barrier: nothing to do before the refresh
             commit_aips(context, refresh)
             for _ in range(2 * 2):
-                delivery = tasks.receive(60.0)
-                assert delivery is not None
+                delivery = receive(tasks, thread)
                 task = decode_task(delivery.body)
                 pinned.append((task.update, task.policy_versions, task.aip_version))
                 for agent, body in honest(simulate(context, task)):
@@ -290,10 +287,10 @@ def test_up_to_lag_versions_ahead_are_in_flight_and_no_more() -> None:
     context = ready("rollout.max_policy_lag=2")
     learner = GroupLearner(context, context.groups[0])
     tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
-    with running(context, learner.run):
-        found = [tasks.receive(60.0) for _ in range(3 * 2)]
+    with running(context, learner.run) as thread:
+        found = [receive(tasks, thread) for _ in range(3 * 2)]
         assert tasks.receive(0.3) is None
-    updates = [decode_task(delivery.body).update for delivery in found if delivery]
+    updates = [decode_task(delivery.body).update for delivery in found]
     assert updates == [0, 0, 1, 1, 2, 2]
 
 

@@ -13,7 +13,7 @@ lags = pytest.mark.parametrize("lagged", [False, True], ids=["lag0", "lagged"])
 
 
 def everything_at_once(problem: Problem) -> Problem:
-    """One epoch of one minibatch (for a GRU of whole episodes): ``scratch.gradient`` is the whole gradient."""
+    """One epoch of one minibatch, for a GRU of whole episodes: ``scratch.gradient`` is all of it."""
     episodes, steps = problem.actions.shape
     length = steps if problem.settings.sequence_steps > 1 else 1
     return problem.with_settings(epochs=1, minibatch_steps=episodes * steps, sequence_steps=length)

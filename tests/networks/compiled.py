@@ -32,7 +32,14 @@ def exp_each(x: Floats, out: Floats) -> None:
 
 @jit
 def adam(
-    parameters: Floats, m: Floats, v: Floats, step: int, rate: float, eps: float, gradient: Floats, limit: float
+    parameters: Floats,
+    m: Floats,
+    v: Floats,
+    step: int,
+    rate: float,
+    eps: float,
+    gradient: Floats,
+    limit: float,
 ) -> float:
     return adam_step(parameters, m, v, step, rate, eps, gradient, limit)
 

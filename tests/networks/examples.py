@@ -1,4 +1,4 @@
-"""Networks of every kind with random weights and inputs, and the same networks in torch at double precision."""
+"""Networks of every kind with random weights and inputs, and the same in torch at double precision."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,12 @@ SHAPES = {
     f"{name}-{'signed' if signed else 'binary'}": Shape(kind, N_IN, h1, h2, 4, signed)
     for name, kind, h1, h2 in (
         ("mlp1", MLP, 7, 0),
-        ("mlp2", MLP, 7, 6, ),
+        (
+            "mlp2",
+            MLP,
+            7,
+            6,
+        ),
         ("gru", GRU, 0, 6),
         ("tanh-gru", GRU, 7, 6),
     )

@@ -20,7 +20,7 @@ def test_thirty_steps_equal_those_of_torch_with_clipping(limit: float) -> None:
     # Given a sequence of gradients
     size, sequence = 50, gradients(0, 30, 50)
     norms = np.linalg.norm(sequence.astype(np.float64), axis=1)
-    assert limit > 1e6 or (norms > limit).any() and (norms < limit).any()
+    assert limit > 1e6 or ((norms > limit).any() and (norms < limit).any())
     start = np.random.default_rng(1).normal(size=size).astype(np.float32)
     theta = torch.from_numpy(start.astype(np.float64)).requires_grad_()
     optimiser = torch.optim.Adam([theta], lr=RATE, eps=EPSILON)

@@ -106,5 +106,5 @@ def test_the_blocks_cover_the_parameters_without_gap_or_overlap(shape: Shape) ->
     views = split(shape, parameters)
     assert {name: view.shape for name, view in views.items()} == blocks(shape)
     for view in views.values():
-        view += 1
+        np.add(view, 1, out=view)
     assert (parameters == 1).all()

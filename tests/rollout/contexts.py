@@ -11,7 +11,7 @@ from dials_async.config import Config, load_config
 from dials_async.domains.registry import make_domain
 from dials_async.groups import make_groups
 from dials_async.influence.schedule import make_clock
-from dials_async.messaging.broker import experience, gs_tasks, rollout_tasks
+from dials_async.messaging.broker import Consumer, Delivery, experience, gs_tasks, rollout_tasks
 from dials_async.messaging.memory import MemoryBroker
 from dials_async.run_context import RunContext
 from dials_async.store.base import AipState, GroupState, KeepRules, Store
@@ -90,17 +90,29 @@ def commit_aips(context: RunContext, version: int) -> list[np.ndarray]:
     return aips
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Whether it comes true before a test should be given up."""
+def eventually(condition: Callable[[], bool], thread: threading.Thread | None = None) -> bool:
+    """Whether it comes true before ``thread`` ends, or before a test should be given up."""
     deadline = time.monotonic() + LONG_S
-    while not condition() and time.monotonic() < deadline:
+    while not condition() and time.monotonic() < deadline and (thread is None or thread.is_alive()):
         time.sleep(0.005)
     return condition()
 
 
+def receive(consumer: Consumer, thread: threading.Thread) -> Delivery:
+    """The next message; fails if ``thread``, which should publish it, ends before."""
+    deadline = time.monotonic() + LONG_S
+    while thread.is_alive() and time.monotonic() < deadline:
+        if (delivery := consumer.receive(0.05)) is not None:
+            return delivery
+    raise AssertionError("nothing was published")
+
+
 @contextmanager
 def running(context: RunContext, run: Callable[[], None]) -> Iterator[threading.Thread]:
-    """``run`` on a thread of its own, told to stop at the end of the block; its error is raised here."""
+    """``run`` on a thread of its own, told to stop at the end of the block.
+
+    Its error is raised here, in place of what the block may have made of it.
+    """
     errors: list[BaseException] = []
 
     def guarded() -> None:
@@ -116,6 +128,6 @@ def running(context: RunContext, run: Callable[[], None]) -> Iterator[threading.
     finally:
         context.stop.set()
         thread.join(LONG_S)
-    assert not thread.is_alive()
-    if errors:
-        raise errors[0]
+        assert not thread.is_alive()
+        if errors:
+            raise errors[0]

@@ -62,7 +62,7 @@ def test_an_error_that_is_already_one_clear_line_is_not_wrapped(
         raise DialsError("one clear line")
 
     monkeypatch.setattr(RolloutWorker, "_simulate", fail)
-    with pytest.raises(DialsError, match="^one clear line$"):
+    with pytest.raises(DialsError, match=r"^one clear line$"):
         session(tmp_path, small_config())
 
 

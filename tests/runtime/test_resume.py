@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import random
 import shutil
 import signal
@@ -16,6 +15,7 @@ import pytest
 
 from dials_async.config import Config
 from dials_async.errors import CheckpointError, ConfigError
+from dials_async.evaluation.evaluator import Evaluator
 from dials_async.learning.learner import GroupLearner
 from dials_async.runtime import training
 from dials_async.runtime.embedded import EmbeddedRun
@@ -52,7 +52,7 @@ def test_a_run_stopped_at_random_moments_ends_as_one_that_was_not(simulator: str
         sessions.append(complete)
     # Then it is complete, equal to the bit, and was in fact stopped
     assert sessions[-1]
-    assert sessions.count(False) >= 3
+    assert sessions.count(False) >= 2
     assert weights_sha256(run.context) == weights_sha256(undisturbed.context)
     assert evaluations(run) == evaluations(undisturbed)
 
@@ -65,9 +65,8 @@ def test_a_run_stopped_while_aips_are_trained_ends_as_one_that_was_not(
 
     folder, config = tmp_path, small_config("aip.epochs=20")
     expected = train_to_the_end(tmp_path / "undisturbed", config)
-    first, complete = session(folder, config, stop_when=aips_are_trained)
+    _, complete = session(folder, config, stop_when=aips_are_trained)
     assert not complete
-    assert first.context.store.aip_version() == 1
     run, complete = session(folder, config, resume=True)
     assert complete
     assert weights_sha256(run.context) == weights_sha256(expected.context)
@@ -87,7 +86,9 @@ def test_a_resumed_run_counts_the_seconds_of_all_sessions(lag: int, tmp_path: Pa
     assert second.context.phases.seconds()["rollout"] > phases["rollout"]
 
 
-@pytest.mark.xfail(strict=True, reason="GsSampler asks only while all groups are at the same version")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="GsSampler asks only while all groups are at the same version"
+)
 def test_a_run_on_the_gs_that_stopped_between_the_commits_of_two_groups_can_be_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +106,8 @@ def test_a_run_on_the_gs_that_stopped_between_the_commits_of_two_groups_can_be_r
     with monkeypatch.context() as patch:
         patch.setattr(GroupLearner, "_collect", stop_before_second_group)
         run, _ = session(tmp_path, config)
-    assert [run.context.store.group_version(group) for group in (0, 1)] == [3, 2]
+    if run.steps_by_group() != {0: 4800, 1: 3200}:
+        raise RuntimeError(f"this test did not bring about what it is for: {run.steps_by_group()}")
     run, complete = session(tmp_path, config, resume=True, deadline_s=5.0)
     assert complete
 
@@ -172,24 +174,29 @@ def test_an_interrupted_run_takes_no_other_number_of_steps() -> None:
 
 
 def test_an_extension_stopped_before_its_last_evaluation_can_be_resumed(
-    finished: training.Outcome, tmp_path: Path
+    finished: training.Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def never_evaluates(evaluator: Evaluator) -> None:
+        evaluator._context.stop.wait()
+
+    def has_learned(run: EmbeddedRun) -> bool:
+        return set(run.steps_by_group().values()) == {9600}
+
+    # Given an extension that has learned all, beside the summary of its first part
     folder = tmp_path / "extended"
     shutil.copytree(finished.folder, folder)
-    text = (folder / "config.toml").read_text(encoding="utf-8")
-    text = text.replace("steps = 6400", "steps = 9600", 1).replace(
-        "schedule_steps = 0", "schedule_steps = 6400"
-    )
-    (folder / "config.toml").write_text(text, encoding="utf-8")
-    # Given an extension that has learned all, with the summary of its first part
-    config = training.read_config(folder)
+    start = EmbeddedRun.start
 
-    def learned(run: EmbeddedRun) -> bool:
-        return all(run.context.store.group_version(g.index) == 6 for g in run.context.groups)
+    def start_and_stop(run: EmbeddedRun) -> None:
+        start(run)
+        while not has_learned(run) and not run.context.stop.is_set():
+            run.context.store.wait(0.1)
+        run.context.stop.set()
 
-    _, complete = session(folder, config, resume=True, stop_when=learned)
-    if complete:  # the evaluator was faster than the stop: take back its record by leaving out the summary
-        pytest.skip("the last evaluation was over before the stop")
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "run", never_evaluates)
+        patch.setattr(EmbeddedRun, "start", start_and_stop)
+        assert training.resume(folder, 9600, None, "", quiet=True).summary is None
     assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["agent_steps"] == 6400
     # When it is resumed
     outcome = training.resume(folder, None, None, "", quiet=True)
@@ -234,8 +241,8 @@ def test_a_run_without_any_good_checkpoint_is_refused() -> None:
 
 # --- Processes --------------------------------------------------------------------------------------------
 
-#: Long enough that a signal after the first checkpoint finds it at work: 100 updates of larger batches.
-PROCESS = (*SMALL, "run.steps=320000", "rollout.episodes_per_task=16", "schedule.refresh_steps=100000")
+#: Long enough that a signal after the first checkpoint finds it at work: 80 updates of larger batches.
+PROCESS = (*SMALL, "run.steps=256000", "rollout.episodes_per_task=16", "schedule.refresh_steps=100000")
 PROCESS = (*PROCESS, "schedule.eval_steps=64000", "runtime.checkpoint_seconds=0.2")
 
 
@@ -284,13 +291,16 @@ def test_a_run_killed_twice_ends_as_one_that_was_not(
     folder, chance = runs_folder / "killed", random.Random(11)
     # When the process is killed at random moments: nothing can be saved then
     first = start_process("warehouse-4", "--run", "killed", *as_options(PROCESS))
-    code, _ = signal_after_new_checkpoint(first, folder, signal.SIGKILL, chance.uniform(0, 0.5))
+    code, _ = signal_after_new_checkpoint(first, folder, signal.SIGKILL, chance.uniform(0, 0.2))
     assert code == -signal.SIGKILL
     second = start_process("--run", "killed", "--resume")
-    code, _ = signal_after_new_checkpoint(second, folder, signal.SIGKILL, chance.uniform(0, 0.3))
+    code, _ = signal_after_new_checkpoint(second, folder, signal.SIGKILL, chance.uniform(0, 0.2))
     assert code == -signal.SIGKILL
-    assert not (folder / "summary.json").exists()
-    # Then a resume ends as if nothing had happened
+    # Then no file is there that should not be, and those that are there are whole
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert names <= {"config.toml", "metrics.csv", "refreshes.csv", "checkpoints"}
+    assert training.read_config(folder) == small_config(*PROCESS)
+    # And a resume ends as if nothing had happened
     assert_same(training.resume(folder, None, None, "", quiet=True), undisturbed)
 
 
@@ -304,12 +314,3 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(
     assert "dials train --run ended --resume" in error
     assert "Traceback" not in error
     assert_same(training.resume(runs_folder / "ended", None, 1, "", quiet=True), undisturbed)
-
-
-def test_a_killed_process_leaves_only_whole_files(runs_folder: Path) -> None:
-    process = start_process("warehouse-4", "--run", "whole", *as_options(PROCESS))
-    signal_after_new_checkpoint(process, runs_folder / "whole", signal.SIGKILL, 0.1)
-    names = {path.name for path in (runs_folder / "whole").iterdir() if not path.name.startswith(".")}
-    assert names <= {"config.toml", "metrics.csv", "refreshes.csv", "checkpoints"}
-    assert training.read_config(runs_folder / "whole") == small_config(*PROCESS)
-    assert os.path.getsize(runs_folder / "whole" / "metrics.csv") > 0

@@ -1,0 +1,41 @@
+"""Every command runs in an empty folder, with its runs below it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from runtime.small import small_config
+
+from dials_async.cli import main
+from dials_async.runtime import training
+
+Dials = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIALS_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def dials() -> Dials:
+    """Call the command line in this process."""
+
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(main, arguments)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs folder with the finished runs "one" and "two"; to be read only, but for reports."""
+    folder = tmp_path_factory.mktemp("two-runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIALS_RUNS", str(folder))
+        training.train("one", small_config(), "dials train ...", quiet=True)
+        training.train("two", small_config("run.simulator=gs"), "dials train ...", quiet=True)
+    return folder

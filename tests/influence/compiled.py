@@ -1,0 +1,36 @@
+"""Kernels around the inlined functions, which cannot be called from Python by themselves."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dials_async.influence.training import _cross_entropy
+from dials_async.kernels.compile import jit
+from dials_async.networks.network import Shape, Workspace, backward, forward, prepare
+
+Floats = NDArray[np.float32]
+
+
+@jit
+def loss_and_gradient(
+    s: Shape,
+    p: Floats,
+    n_classes: int,
+    indices: NDArray[np.int16],
+    counts: NDArray[np.int32],
+    rows: NDArray[np.int32],
+    steps: int,
+    sequences: int,
+    influence: NDArray[np.uint8],
+    ws: Workspace,
+    gradient: Floats,
+) -> float:
+    """Mean cross-entropy of one minibatch from a zero hidden state, and its gradient."""
+    n = steps * sequences
+    probabilities = np.zeros(s.n_out, dtype=np.float32)
+    d_out = np.zeros((n, s.n_out), dtype=np.float32)
+    ws.hidden[:] = 0.0
+    prepare(s, p, ws)
+    forward(s, p, indices, counts, rows, steps, sequences, ws)
+    ce = _cross_entropy(s, n_classes, influence, rows, n, ws, probabilities, d_out)
+    backward(s, p, indices, counts, rows, steps, sequences, ws, d_out, gradient)
+    return ce

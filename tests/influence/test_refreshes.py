@@ -1,0 +1,51 @@
+"""The gs-sampler in a short run: as many refreshes as F says, none for the simulator "untrained"."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rollout.contexts import small_config
+
+from dials_async.runtime.embedded import EmbeddedRun
+
+
+def finished(folder: Path, *settings: str) -> EmbeddedRun:
+    run = EmbeddedRun("r", small_config(*settings), folder, resume=False)
+    run.start()
+    assert run.wait(lambda: None)
+    return run
+
+
+@pytest.mark.parametrize(("refresh_steps", "refreshes"), [(3200, 1), (1600, 2), (800, 4), (10_000, 1)])
+def test_a_run_makes_as_many_refreshes_as_f_says(tmp_path: Path, refresh_steps: int, refreshes: int) -> None:
+    run = finished(tmp_path, f"schedule.refresh_steps={refresh_steps}")
+    records = run.context.store.records("refreshes")
+    assert [record["aip_version"] for record in records] == list(range(1, refreshes + 1))
+    assert [record["steps"] for record in records] == [refresh_steps * k for k in range(refreshes)]
+    assert run.context.store.aip_version() == refreshes
+
+
+def test_a_refresh_makes_the_aips_better_on_held_out_episodes(tmp_path: Path) -> None:
+    run = finished(tmp_path, "aip.epochs=10")
+    (record,) = run.context.store.records("refreshes")
+    assert record["ce_before"] > 1.2  # nearly ln 4 = 1.386
+    assert record["ce_after"] < 0.7 * record["ce_before"]
+
+
+def test_untrained_aips_are_used_and_never_trained(tmp_path: Path) -> None:
+    run = finished(tmp_path, "run.simulator=untrained", "schedule.refresh_steps=800")
+    store, (group,) = run.context.store, run.context.groups
+    assert store.records("refreshes") == []
+    assert store.aip_version() == 0
+    assert np.array_equal(store.aip(0).arrays["g0"], group.initial_aips(run.context.seed))
+    assert {record["aip_version"] for record in store.records("evaluations")} == {0}
+    assert run.context.phases.seconds()["aip"] == run.context.phases.seconds()["collect"] == 0
+
+
+def test_training_on_the_gs_needs_no_aips(tmp_path: Path) -> None:
+    run = finished(tmp_path, "run.simulator=gs")
+    assert run.context.store.records("refreshes") == []
+    assert all(record["influence_ce_mean"] is None for record in run.context.store.records("evaluations"))
+    state = run.context.store.latest_group(0)
+    assert state is not None
+    assert state.version == 4
