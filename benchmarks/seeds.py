@@ -13,7 +13,9 @@ from dials_async.runtime.machine import machine
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("preset")
     parser.add_argument("--seeds", type=int, default=4, help="runs with the seeds 1 .. N")
     parser.add_argument("--name", default="seeds", help="prefix of the runs' names")

@@ -43,7 +43,7 @@ class Group:
 
     def actors(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
         """The actors' part of the group's weights, [agents, n_actor], contiguous."""
-        return np.ascontiguousarray(weights[:, : self.n_actor])
+        return np.array(weights[:, : self.n_actor], order="C")  # the store's arrays are read-only
 
     def initial_weights(self, run_seed: int) -> NDArray[np.float32]:
         """Actors and critics of version 0, [agents, parameters]; functions of run seed and agent alone."""

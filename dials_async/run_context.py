@@ -39,3 +39,14 @@ class RunContext:
     def seconds(self) -> float:
         """Seconds since the run began, pauses between sessions not counted."""
         return self.seconds_before + time.monotonic() - self.started
+
+    def release(self, version: int) -> None:
+        """Let the store forget ``version`` of every group once it is evaluated and its refresh is made.
+
+        Evaluator and sampler both call this after their own part: whoever is last finds both done.
+        """
+        evaluated = {record["version"] for record in self.store.records("evaluations")}
+        waits = self.clock.is_evaluated(version) and version not in evaluated
+        if not waits and self.store.aip_version() >= self.clock.aip_version(version):
+            for group in self.groups:
+                self.store.release(group.index, version)

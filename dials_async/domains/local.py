@@ -26,7 +26,7 @@ def compiled_local(
 ) -> None:
     """Register the compiled functions of the LS whose state is the NamedTuple ``state_type``.
 
-    Each must be compiled (``dials_async.kernels.compile.jit_inline``), with these arguments:
+    Each must be compiled with ``dials_async.kernels.compile.jit_leaf``, with these arguments:
     ``reset(state, row, seed)`` starts an episode; ``observe(state, row, out)`` writes the
     packed observation to out [bytes]; ``step(state, row, action, influence)`` advances one step
     under the classes influence [n_sources] and returns the reward.

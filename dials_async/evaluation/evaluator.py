@@ -3,6 +3,9 @@
 It reads the store and writes records; it never changes training.
 """
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dials_async.errors import VersionGoneError
 from dials_async.evaluation.evaluate import evaluate_policies, summarise
 from dials_async.rollout.joint import run_scripted
@@ -22,43 +25,35 @@ class Evaluator:
         self._context = context
 
     def run(self) -> None:
-        """Evaluate at 0, E, 2E, ... and, on many more episodes, at the end."""
-        context, clock = self._context, self._context.clock
-        known = {record["id"] for record in context.store.records("evaluations")}
-        for steps in clock.evaluations():
-            if f"s{steps}" in known or self._is_past(steps):
+        """Evaluate the versions of the clock: on the way, and on many more episodes the last one."""
+        context = self._context
+        schedule, last = context.config.schedule, context.clock.n_updates
+        known = {record["version"] for record in context.store.records("evaluations")}
+        for version in context.clock.evaluations():
+            if version in known and version != last:
                 continue
-            versions = self._wait_for_versions(steps)
-            if versions is None:
+            if not self._wait_for(version):
                 return
-            if steps < clock.total_steps:
-                self._evaluate(steps, versions, context.config.schedule.eval_episodes, final=False)
-                self._baselines()  # after the first evaluation, so that training does not wait for it
-                self._release(versions)
-            else:
+            try:
+                weights = [context.store.weights(group.index, version) for group in context.groups]
+            except VersionGoneError:  # an extended run left it behind under another E
+                continue
+            if version == last:
                 self._baselines()
-                self._evaluate(steps, versions, context.config.schedule.final_eval_episodes, final=True)
+                self._evaluate(version, weights, schedule.final_eval_episodes)
+            else:
+                self._evaluate(version, weights, schedule.eval_episodes)
+                self._baselines()  # after the first evaluation: the curve's first point comes soon
+                context.release(version)
 
-    def _is_past(self, steps: int) -> bool:
-        """Whether an extended run left ``steps`` behind under another E."""
-        try:
-            versions = [self._context.store.boundary_version(g.index, steps) for g in self._context.groups]
-            for group, version in enumerate(versions):
-                if version is not None:
-                    self._context.store.weights(group, version)
-        except VersionGoneError:
-            return True
-        return False
-
-    def _wait_for_versions(self, steps: int) -> list[int] | None:
-        store = self._context.store
+    def _wait_for(self, version: int) -> bool:
+        """Wait until every group has ``version`` and there are AIPs; False if stopped before."""
+        store, groups = self._context.store, self._context.groups
         while not self._context.stop.is_set():
-            versions = [store.boundary_version(group.index, steps) for group in self._context.groups]
-            found = [version for version in versions if version is not None]
-            if len(found) == len(versions) and store.aip_version() >= 0:
-                return found
+            if min(store.group_version(g.index) for g in groups) >= version and store.aip_version() >= 0:
+                return True
             store.wait(POLL_S)
-        return None
+        return False
 
     def _baselines(self) -> None:
         context = self._context
@@ -74,12 +69,11 @@ class Evaluator:
                 {"id": name, "mean": result.mean, "se": result.standard_error, "episodes": episodes},
             )
 
-    def _evaluate(self, steps: int, versions: list[int], episodes: int, final: bool) -> None:
-        context, store = self._context, self._context.store
-        weights = [store.weights(group, version) for group, version in enumerate(versions)]
+    def _evaluate(self, version: int, weights: list[NDArray[np.float32]], episodes: int) -> None:
+        context, store, last = self._context, self._context.store, self._context.clock.n_updates
         aips, aip_version = None, None
         if context.config.run.simulator != "gs":
-            aip_version = context.clock.aip_version_behind(max(versions))
+            aip_version = context.clock.aip_version_behind(version)
             try:
                 state = store.aip(aip_version)
             except VersionGoneError:  # the evaluator fell far behind: say which version was measured instead
@@ -88,16 +82,17 @@ class Evaluator:
                 state, aip_version = latest, latest.version
             aips = [state.arrays[f"g{group.index}"] for group in context.groups]
         with context.phases("evaluate"):
-            arguments = (context.domain, context.groups, weights, episodes, context.seed, steps)
+            arguments = (context.domain, context.groups, weights, episodes, context.seed, version)
             sampled, ce = evaluate_policies(*arguments, greedy=False, aips=aips)
             greedy, _ = evaluate_policies(*arguments, greedy=True)
         store.append_record(
             "evaluations",
             {
-                "id": f"s{steps}",
-                "steps": max(context.clock.steps(version) for version in versions),
-                "seconds": self._committed_at(versions),
-                "final": final,
+                "id": f"v{version}" + ("-final" if version == last else ""),
+                "version": version,
+                "steps": context.clock.steps(version),
+                "seconds": self._committed_at(version),
+                "final": version == last,
                 "episodes": episodes,
                 "return_mean": sampled.mean,
                 "return_se": sampled.standard_error,
@@ -111,12 +106,6 @@ class Evaluator:
             },
         )
 
-    def _committed_at(self, versions: list[int]) -> float:
-        times = {record["id"]: record["seconds"] for record in self._context.store.records("commits")}
-        return max(float(times.get(f"g{group}/v{version}", 0.0)) for group, version in enumerate(versions))
-
-    def _release(self, versions: list[int]) -> None:
-        store, clock = self._context.store, self._context.clock
-        for group, version in enumerate(versions):
-            if store.aip_version() >= clock.aip_version(version):  # else a refresh still needs it
-                store.release(group, version)
+    def _committed_at(self, version: int) -> float:
+        times = {record["id"]: float(record["seconds"]) for record in self._context.store.records("commits")}
+        return max(times.get(f"g{group.index}/v{version}", 0.0) for group in self._context.groups)

@@ -42,7 +42,8 @@ class GsSampler:
             for refresh in range(self._context.clock.n_refreshes):
                 if self._context.store.aip_version() > refresh:  # done before a restart
                     continue
-                versions = self._wait_for_versions(refresh * self._context.clock.refresh_steps)
+                version = self._context.clock.first_version(refresh * self._context.clock.refresh_steps)
+                versions = self._wait_for_versions(version)
                 if versions is None or not self._refresh(refresh, versions, pool):
                     return
 
@@ -51,15 +52,14 @@ class GsSampler:
         arrays = {f"g{group.index}": group.initial_aips(context.seed) for group in context.groups}
         context.store.commit_aip(AipState(version=0, steps_per_agent=0, arrays=arrays))
 
-    def _wait_for_versions(self, steps: int) -> list[int] | None:
-        """The first version of every group at or after ``steps``; None if stopped before."""
-        store = self._context.store
-        while not self._context.stop.is_set():
-            versions = [store.boundary_version(group.index, steps) for group in self._context.groups]
-            found = [version for version in versions if version is not None]
-            if len(found) == len(versions):
-                return found
-            store.wait(POLL_S)
+    def _wait_for_versions(self, version: int) -> list[int] | None:
+        """Wait until every group has ``version``; at lag > 0 take what is newest then. None if stopped."""
+        context = self._context
+        while not context.stop.is_set():
+            newest = [context.store.group_version(group.index) for group in context.groups]
+            if min(newest) >= version:
+                return newest if context.config.rollout.max_policy_lag else [version] * len(newest)
+            context.store.wait(POLL_S)
         return None
 
     def _refresh(self, refresh: int, versions: list[int], pool: ThreadPoolExecutor) -> bool:
@@ -91,11 +91,7 @@ class GsSampler:
                 arrays={f"g{group}": array for group, array in aips.items()},
             )
         )
-        for group, version in enumerate(versions):
-            if (
-                refresh * context.clock.refresh_steps % context.clock.eval_steps
-            ):  # else the evaluator releases it
-                context.store.release(group, version)
+        context.release(min(versions))
         return True
 
     def _train(
@@ -129,7 +125,7 @@ class GsSampler:
             version = min(versions)
             if version >= context.clock.n_updates:
                 return
-            if version > asked and max(versions) == version:
+            if version > asked:  # a group that is ahead, after a restart, drops its copy
                 for index in range(context.config.rollout.tasks_per_update):
                     task = RolloutTask(
                         run=context.name,

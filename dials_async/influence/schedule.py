@@ -30,10 +30,14 @@ class Clock:
         """Steps per agent that made ``version``."""
         return version * self.steps_per_update
 
+    def first_version(self, steps: int) -> int:
+        """The first version at or after ``steps`` per agent."""
+        return -(-steps // self.steps_per_update)
+
     @property
     def n_refreshes(self) -> int:
-        """Refreshes of the whole run: at 0, F, 2F, ... below the total."""
-        return -(-self.total_steps // self.refresh_steps) if self.aips_are_trained else 0
+        """Refreshes of the whole run: at 0, F, 2F, ... as long as an update is left that uses them."""
+        return self.aip_version(self.n_updates - 1)
 
     def aip_version(self, version: int) -> int:
         """AIP version that rollouts for the update of policy ``version`` use at lag 0."""
@@ -44,8 +48,14 @@ class Clock:
         return self.aip_version(version - 1) if version else 0
 
     def evaluations(self) -> list[int]:
-        """Steps at which to evaluate: 0, E, 2E, ... and the end."""
-        return [*range(0, self.total_steps, self.eval_steps), self.total_steps]
+        """Versions to evaluate: the first at or after 0, E, 2E, ..., and the last."""
+        multiples = range(0, self.total_steps, self.eval_steps)
+        return sorted({*map(self.first_version, multiples), self.n_updates})
+
+    def is_evaluated(self, version: int) -> bool:
+        """Whether ``version`` is one of :meth:`evaluations`."""
+        before = self.steps(version - 1) // self.eval_steps if version else -1
+        return version == self.n_updates or self.steps(version) // self.eval_steps > before
 
 
 def make_clock(config: Config, domain: Domain) -> Clock:
@@ -59,6 +69,11 @@ def make_clock(config: Config, domain: Domain) -> Clock:
             f"run.steps = {config.run.steps}: one update takes {per_update} steps "
             f"({rollout.tasks_per_update} tasks of {rollout.episodes_per_task} episodes of {episode} steps); "
             "ask for more steps or lower rollout.episodes_per_task"
+        )
+    if config.aip.gs_steps < 2 * episode:
+        raise ConfigError(
+            f"aip.gs_steps = {config.aip.gs_steps}: an AIP needs at least two episodes of {episode} steps, "
+            "one to train on and one held out"
         )
     return Clock(
         steps_per_update=per_update,

@@ -198,7 +198,7 @@ class GroupLearner:
         with context.phases("learn"):
             new = self._learn(state, {agent: [m for m, _ in batch] for agent, batch in batches.items()})
         context.store.commit_group(new)
-        self._note_time(state.steps_per_agent, new)
+        self._note_time(new)
         for agent, batch in batches.items():
             for index, (_, delivery) in enumerate(batch):
                 consumer.ack(delivery)
@@ -257,20 +257,12 @@ class GroupLearner:
             terminated |= _joined([message.truncated for message in batch])
         return terminated
 
-    def _note_time(self, steps_before: int, new: GroupState) -> None:
+    def _note_time(self, new: GroupState) -> None:
         """Leave for the evaluator when this version was committed, if it is one to be evaluated."""
-        every = self._context.clock.eval_steps
-        last = new.version == self._context.clock.n_updates
-        if last or new.steps_per_agent // every > steps_before // every:
-            self._context.store.append_record(
-                "commits",
-                {
-                    "id": f"g{self._group.index}/v{new.version}",
-                    "group": self._group.index,
-                    "version": new.version,
-                    "seconds": round(self._context.seconds(), 3),
-                },
-            )
+        if self._context.clock.is_evaluated(new.version):
+            seconds = round(self._context.seconds(), 3)
+            record = {"id": f"g{self._group.index}/v{new.version}", "seconds": seconds}
+            self._context.store.append_record("commits", record)
 
 
 def make_settings(config: Config, group: Group) -> Settings:

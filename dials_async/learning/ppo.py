@@ -52,7 +52,7 @@ _MAX_WEIGHT = np.float32(MAX_IMPORTANCE_WEIGHT)
 
 
 class Settings(NamedTuple):
-    """Numbers of the algorithm, as the kernel takes them (meaning and ranges: ``dials_async.config.PPO``)."""
+    """Numbers of the algorithm, as the kernel takes them (meaning and ranges: ``dials_async.config.Ppo``)."""
 
     gamma: float
     lam: float

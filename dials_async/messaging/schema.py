@@ -22,6 +22,9 @@ from dials_async.messaging.envelope import (
 from dials_async.messaging.envelope import MAX_MESSAGE_BYTES as MAX_MESSAGE_BYTES
 from dials_async.messaging.envelope import SCHEMA_VERSION as SCHEMA_VERSION
 
+#: Episodes of one task: what the configuration allows; a worker makes arrays of this size.
+MAX_EPISODES = 4096
+
 #: A log-probability may exceed log(1) by the rounding of a float32 log-sum-exp, not by more.
 LOG_PROB_SLACK = 1e-6
 
@@ -171,7 +174,7 @@ def _check_task(values: dict[str, Any]) -> None:
     check_integer(values, "group", -1 if is_gs else 0, -1 if is_gs else MAX_INTEGER)
     check_integer(values, "update", 0)
     check_integer(values, "index", 0)
-    check_integer(values, "episodes", 1)
+    check_integer(values, "episodes", 1, MAX_EPISODES)
     check_integer(values, "aip_version", 0 if is_gs else -1, 0 if is_gs else MAX_INTEGER)
     versions = values["policy_versions"]
     require(type(versions) is tuple, "policy_versions: expected a list")

@@ -4,11 +4,16 @@ No server is needed: MemoryBroker and MemoryStore stand in for RabbitMQ and Redi
 so threads use all cores. Everything that a distributed run does happens here too, through the same ports.
 """
 
+import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from dials_async.config import Config
 from dials_async.domains.registry import make_domain
@@ -18,6 +23,7 @@ from dials_async.groups import make_groups
 from dials_async.influence.sampler import GsSampler
 from dials_async.influence.schedule import make_clock
 from dials_async.learning.learner import GroupLearner
+from dials_async.learning.ppo import HEALTH
 from dials_async.messaging.broker import experience, gs_tasks, rollout_tasks
 from dials_async.messaging.memory import MemoryBroker
 from dials_async.rollout.worker import RolloutWorker
@@ -110,6 +116,18 @@ class EmbeddedRun:
         states = {group.index: self.context.store.latest_group(group.index) for group in self.context.groups}
         return {index: state.steps_per_agent if state else 0 for index, state in states.items()}
 
+    def learning(self) -> dict[str, Any]:
+        """How learning went in this session: lag of the experience used, what was dropped, health of PPO."""
+        lags: Counter[int] = Counter()
+        for learner in self.learners:
+            lags.update(learner.lag_counts)
+        health = np.concatenate([learner.health for learner in self.learners]).mean(axis=0)
+        return {
+            "policy_lag_messages": {str(lag): count for lag, count in sorted(lags.items())},
+            "messages_dropped": sum(learner.dropped for learner in self.learners),
+            "last_update": {name: round(float(x), 6) for name, x in zip(HEALTH, health, strict=True)},
+        }
+
     def start(self) -> None:
         """Start all threads."""
         self.context.started = time.monotonic()
@@ -179,6 +197,4 @@ class EmbeddedRun:
 
 
 def _cores() -> int:
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

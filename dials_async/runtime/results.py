@@ -3,6 +3,7 @@
 import datetime
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def weights_sha256(context: RunContext) -> str:
     return digest.hexdigest()
 
 
-def summarise_run(context: RunContext, command: str) -> dict[str, Any]:
+def summarise_run(context: RunContext, command: str, learning: Mapping[str, Any]) -> dict[str, Any]:
     """The content of summary.json, of a finished run."""
     final = [record for record in context.store.records("evaluations") if record["final"]][-1]
     baselines = context.store.records("baselines")
@@ -78,6 +79,7 @@ def summarise_run(context: RunContext, command: str) -> dict[str, Any]:
         "return_per_agent": final["return_per_agent"],
         "influence_ce": final["influence_ce_mean"],
         "aip_refreshes": len(context.store.records("refreshes")),
+        "learning": dict(learning),
         "weights_sha256": weights_sha256(context),
         "versions": library_versions(),
         "machine": machine(),
@@ -99,10 +101,12 @@ def record_scene(context: RunContext) -> dict[str, Any]:
     return recorder.scene()
 
 
-def write_results(context: RunContext, folder: Path, command: str) -> dict[str, Any]:
+def write_results(
+    context: RunContext, folder: Path, command: str, learning: Mapping[str, Any]
+) -> dict[str, Any]:
     """Write all files of a finished run but the report; returns the summary."""
     write_progress(context, folder)
     write_atomically(folder / SCENE, json.dumps(record_scene(context), separators=(",", ":")))
-    summary = summarise_run(context, command)
+    summary = summarise_run(context, command, learning)
     write_json(folder / SUMMARY, summary)
     return summary

@@ -141,7 +141,7 @@ def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool) -> Out
         complete = run.wait(watch)
     if not complete:
         return Outcome(folder, False, None)
-    summary = write_results(run.context, folder, command)
+    summary = write_results(run.context, folder, command, run.learning())
     write_report(folder)
     return Outcome(folder, True, summary)
 

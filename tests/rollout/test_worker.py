@@ -205,7 +205,6 @@ def test_a_worker_waits_for_room_and_then_goes_on() -> None:
     assert context.broker.depth(experience("r", 3)) == 1
 
 
-@pytest.mark.xfail(strict=True, raises=(MemoryError, ValueError), reason="the size of a task has no limit")
 def test_a_task_that_cannot_fit_in_memory_is_a_bad_task() -> None:
     context = ready(make_context())
     publish(context, replace(TASK, episodes=2**52), TASK)

@@ -86,9 +86,6 @@ def test_a_resumed_run_counts_the_seconds_of_all_sessions(lag: int, tmp_path: Pa
     assert second.context.phases.seconds()["rollout"] > phases["rollout"]
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="GsSampler asks only while all groups are at the same version"
-)
 def test_a_run_on_the_gs_that_stopped_between_the_commits_of_two_groups_can_be_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
