@@ -32,7 +32,8 @@ def main() -> None:
         print(
             f"seed {seed}: return {summary['final_return_mean']:.3f} "
             f"(greedy {summary['final_greedy_return_mean']:.3f}), {summary['wall_seconds']:.1f} s, "
-            f"{summary['agent_steps']:,} steps per agent, {summary['agent_steps_per_second']:,.0f} agent-steps/s, "
+            f"{summary['agent_steps']:,} steps per agent, "
+            f"{summary['agent_steps_per_second']:,.0f} agent-steps/s, "
             f"weights {summary['weights_sha256'][:12]}",
             flush=True,
         )

@@ -32,8 +32,8 @@ def clock(updates: int, refresh: int, per_update: int = 100, trained: bool = Tru
         (6, 100, 6, [1, 2, 3, 4, 5, 6]),  # before every update
         (6, 600, 1, [1, 1, 1, 1, 1, 1]),  # F = all the steps: once, at the start
         (6, 10_000, 1, [1, 1, 1, 1, 1, 1]),  # F > all the steps
-        (6, 599, 2, [1, 1, 1, 1, 1, 1]),
-        (3, 50, 6, [1, 3, 5]),  # two refreshes between updates
+        (6, 599, 1, [1, 1, 1, 1, 1, 1]),  # the last boundary falls on the last version: no update is left
+        (3, 50, 5, [1, 3, 5]),  # two refreshes between updates
     ],
 )
 def test_aips_are_refreshed_at_0_and_at_every_multiple_of_f_below_the_end(
