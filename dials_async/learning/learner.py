@@ -66,6 +66,7 @@ class GroupLearner:
         )
         self._asked_up_to = -1  # last update whose tasks were published
         self._inbox: dict[_Key, tuple[Experience, Delivery]] = {}
+        self._asked_again: set[tuple[int, int, int]] = set()  # update, task index, version then
         self.health = np.zeros((group.n_agents, len(HEALTH)))
         self.lag_counts: dict[int, int] = {}
         """Messages used so far by how many versions they were old."""
@@ -115,27 +116,28 @@ class GroupLearner:
         return True
 
     def _publish_tasks(self, update: int, aip_version: int) -> None:
-        if not self._asks:
-            return
+        for index in range(self._n_tasks if self._asks else 0):
+            self._publish_task(update, index, aip_version)
+
+    def _publish_task(self, update: int, index: int, aip_version: int) -> None:
         context = self._context
-        for index in range(self._n_tasks):
-            task = RolloutTask(
-                run=context.name,
-                kind="ials",
-                group=self._group.index,
-                update=update,
-                index=index,
-                episodes=self._n_episodes,
-                policy_versions=(update if self._lag == 0 else -1,),
-                aip_version=aip_version if self._lag == 0 else -1,
-            )
-            while True:
-                try:
-                    context.broker.publish(rollout_tasks(context.name), encode_task(task))
-                    break
-                except QueueFullError:
-                    if context.stop.wait(POLL_S):
-                        return
+        task = RolloutTask(
+            run=context.name,
+            kind="ials",
+            group=self._group.index,
+            update=update,
+            index=index,
+            episodes=self._n_episodes,
+            policy_versions=(update if self._lag == 0 else -1,),
+            aip_version=aip_version if self._lag == 0 else -1,
+        )
+        while True:
+            try:
+                context.broker.publish(rollout_tasks(context.name), encode_task(task))
+                return
+            except QueueFullError:
+                if context.stop.wait(POLL_S):
+                    return
 
     def _wait_for_aip(self, version: int) -> bool:
         while self._context.store.aip_version() < version:
@@ -170,12 +172,16 @@ class GroupLearner:
             consumer.reject(delivery, str(error))
             return
         key = (message.update, message.index, message.agent)
-        if message.update < version or key in self._inbox:  # used already, or a second copy
+        behind = message.update < version or key in self._inbox  # used already, or a second copy
+        if behind or message.update > version + self._lag:  # or left over by a run that was further on
             consumer.ack(delivery)
         elif message.update - message.policy_version > self._lag:
             self.dropped += 1
             consumer.ack(delivery)
-            self._publish_tasks(message.update, -1)
+            request = (message.update, message.index, version)
+            if request not in self._asked_again:  # once for the task, not for each of its messages
+                self._asked_again.add(request)
+                self._publish_task(message.update, message.index, -1)
         else:
             self._inbox[key] = (message, delivery)
 
@@ -198,6 +204,7 @@ class GroupLearner:
         with context.phases("learn"):
             new = self._learn(state, {agent: [m for m, _ in batch] for agent, batch in batches.items()})
         context.store.commit_group(new)
+        self._asked_again = {request for request in self._asked_again if request[2] > version}
         self._note_time(new)
         for agent, batch in batches.items():
             for index, (_, delivery) in enumerate(batch):

@@ -283,6 +283,42 @@ def test_experience_that_is_too_old_is_dropped_counted_and_asked_for_again() -> 
     assert sum(learner.lag_counts.values()) == 4 * 2 * 4
 
 
+def test_experience_left_over_by_a_run_that_was_further_on_does_not_fill_the_prefetch(
+    expected: np.ndarray,
+) -> None:
+    # Given queues that hold update 3 in front, as after a fall back to an older checkpoint
+    context, further_on = ready(), ready()
+    further_on.store.commit_group(_first(further_on))
+    for index in range(2):
+        task = RolloutTask("r", "ials", 0, 3, index, 4, (0,), 1)
+        for message in simulate(further_on, task):
+            body = encode_experience(replace(message, policy_version=3))
+            context.broker.publish(experience("r", message.agent), body)
+    # When the learner starts at version 0, then it drops them and learns what it would have learned
+    learn(context)
+    assert final_weights(context).tobytes() == expected.tobytes()
+
+
+def test_a_task_that_came_too_old_is_asked_for_once_not_once_for_each_message() -> None:
+    context = ready("rollout.max_policy_lag=1")
+    learner = GroupLearner(context, context.groups[0])
+    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
+    times: dict[str, int] = {}
+    with running(context, learner.run) as thread:
+        while thread.is_alive():
+            delivery = tasks.receive(0.05)
+            if delivery is None:
+                continue
+            task = decode_task(delivery.body)
+            times[task.task_id] = times.get(task.task_id, 0) + 1
+            old = (task.update, task.index, times[task.task_id]) == (3, 0, 1)
+            for message in simulate(context, task, version=1 if old else context.store.group_version(0)):
+                context.broker.publish(experience("r", message.agent), encode_experience(message))
+    assert learner.dropped == 4
+    assert times.pop("ials/g0/u3/t0") == 2
+    assert set(times.values()) == {1}
+
+
 def test_up_to_lag_versions_ahead_are_in_flight_and_no_more() -> None:
     context = ready("rollout.max_policy_lag=2")
     learner = GroupLearner(context, context.groups[0])
