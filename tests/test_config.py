@@ -228,7 +228,7 @@ def changed(value: Any) -> Any:
         return choices[value]
     if isinstance(value, tuple):
         return (*value[:-1], value[-1] + 1)
-    return value / 2 if isinstance(value, float) else value + 1
+    return (value / 2 or 0.5) if isinstance(value, float) else value + 1
 
 
 #: Length, evaluation, and how a run is carried out: a resume may change them.

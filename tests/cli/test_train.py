@@ -54,7 +54,7 @@ REFUSED = [
     pytest.param(["warehouse-4", "--set", "ppo.clip=x"], "must be of type float", id="value"),
     pytest.param(["warehouse-4", "--set", "domain.side=99"], "domain.side = 99", id="domain"),
     pytest.param(["warehouse-4", "--steps", "99"], "one episode has 100 steps", id="less-than-an-episode"),
-    pytest.param(["warehouse-4", "--steps", "100"], "one update takes 3200 steps", id="less-than-an-update"),
+    pytest.param(["warehouse-4", "--steps", "100"], "one update takes 12800 steps", id="less-than-an-update"),
     pytest.param(
         ["warehouse-4", "--simulator", "gs", "--set", "rollout.max_policy_lag=1"],
         "max_policy_lag must be 0",
