@@ -3,6 +3,8 @@
 import json
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,31 @@ from dials_async.errors import DialsError, UsageError
 
 
 class _Command(click.Group):
-    """Turns the project's errors into one line and an exit code, and keeps examples in help as they are."""
+    """Turns errors, the project's and click's, into one line and an exit code."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _one_line(ctx):
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _one_line(ctx):
             return super().invoke(ctx)
-        except DialsError as error:
-            click.echo(f"dials: {error}", err=True)
-            ctx.exit(error.exit_code)
+
+
+@contextmanager
+def _one_line(ctx: click.Context) -> Iterator[None]:
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:  # asks for help, and click gives it
+        raise
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "dials"
+        message = " ".join(error.format_message().split()).rstrip(".")
+        click.echo(f"dials: {message} (see '{command} --help')", err=True)
+        ctx.exit(error.exit_code)
+    except DialsError as error:
+        click.echo(f"dials: {error}", err=True)
+        ctx.exit(error.exit_code)
 
 
 @click.group(cls=_Command)

@@ -57,7 +57,6 @@ ALLOWED: dict[str, set[str]] = {
 #: STYLE asks for about 300 lines. These are longer today; they may shrink, not grow.
 LINES = 300
 LONGER = {
-    "config.py": 390,
     "networks/network.py": 330,
     "learning/ppo.py": 315,
     "learning/learner.py": 310,

@@ -1,1 +1,1 @@
-"""Configurations to start from, one TOML file each: the defaults of config.py and what differs from them."""
+"""Configurations to start from, one TOML file each: what differs from the defaults of dials_async.config."""

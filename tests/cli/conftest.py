@@ -25,7 +25,7 @@ def dials() -> Dials:
     """Call the command line in this process."""
 
     def call(*arguments: str) -> Result:
-        return CliRunner().invoke(main, arguments)
+        return CliRunner().invoke(main, arguments, prog_name="dials")
 
     return call
 

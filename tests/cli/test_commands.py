@@ -38,10 +38,32 @@ def test_the_version_is_that_of_the_package() -> None:
     assert done.stdout.strip() == f"dials, version {__version__}"
 
 
-def test_an_unknown_command_is_refused(dials: Dials) -> None:
-    result = dials("trian")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "No such command 'trian'. Did you mean 'train'? (see 'dials --help')"),
+        (["--bogus"], "No such option '--bogus' (see 'dials --help')"),
+        (["train", "--bogus"], "No such option '--bogus' (see 'dials train --help')"),
+        (["train", "--steps", "many"], "'many' is not a valid integer"),
+        (["train", "--simulator", "gss"], "'gss' is not one of 'dials', 'untrained', 'gs'"),
+        (["train", "warehouse-4", "more"], "unexpected extra argument (more)"),
+        (["bench"], "Missing argument '{rollout|learn|aip|gs}'. Choose from: rollout, learn, aip, gs"),
+        (["evaluate"], "Missing argument 'RUN' (see 'dials evaluate --help')"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_refused_in_one_line(
+    arguments: list[str], message: str, dials: Dials
+) -> None:
+    result = dials(*arguments)
     assert result.exit_code == 2
-    assert "trian" in result.stderr
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert result.stderr.startswith("dials: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_dials_alone_says_where_to_start(dials: Dials) -> None:
+    assert "dials train warehouse-4" in dials().output
 
 
 def test_presets_are_listed_for_people_and_for_programs(dials: Dials) -> None:
