@@ -14,7 +14,7 @@ from dials_async.groups import Group, make_groups
 from dials_async.influence.training import train_aip
 from dials_async.kernels.bits import packed_size
 from dials_async.learning import ppo
-from dials_async.learning.learner import make_settings
+from dials_async.learning.settings import HEALTH, make_settings
 from dials_async.rollout.ials import Episodes, IalsRollout
 from dials_async.rollout.joint import run_joint
 from dials_async.runtime.machine import machine
@@ -86,7 +86,7 @@ def _learning(config: Config, group: Group, episodes: Episodes) -> Callable[[], 
 
         update = ppo_torch.update_agent
     initial = group.initial_weights(1)
-    health = np.zeros(len(ppo.HEALTH))
+    health = np.zeros(len(HEALTH))
     terminated = np.zeros(n_episodes, dtype=np.uint8)
 
     def work() -> None:

@@ -14,7 +14,7 @@ from dials_async.config import Config
 from dials_async.domains.base import AgentSpec, Domain
 from dials_async.kernels.rng import seed64
 from dials_async.networks.initial import initial_parameters
-from dials_async.networks.network import GRU, MLP, Shape, n_parameters
+from dials_async.networks.layout import GRU, MLP, Shape, n_parameters
 
 #: More agents in a stack gain nothing: kernels go agent by agent. Fewer make checkpoints and commits finer.
 MAX_AGENTS = 25

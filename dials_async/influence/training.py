@@ -15,7 +15,8 @@ from dials_async.kernels.bits import unpack_active
 from dials_async.kernels.compile import Scalar, jit, jit_part
 from dials_async.kernels.rng import shuffle
 from dials_async.networks.adam import adam_step
-from dials_async.networks.network import GRU, Shape, Workspace, backward, forward, make_workspace, prepare
+from dials_async.networks.layout import GRU, Shape, Workspace, make_workspace
+from dials_async.networks.network import backward, forward, prepare
 from dials_async.networks.sampling import softmax_part
 
 Floats = NDArray[np.float32]

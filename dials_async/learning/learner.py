@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.config import Config
 from dials_async.errors import BadMessageError, QueueFullError, TrainingError
 from dials_async.groups import Group
 from dials_async.kernels.rng import seed64
-from dials_async.learning.ppo import HEALTH, Scratch, Settings, make_scratch, update_agent
+from dials_async.learning.ppo import Scratch, make_scratch, update_agent
+from dials_async.learning.settings import HEALTH, make_settings, schedules
 from dials_async.messaging.broker import Consumer, Delivery, experience, rollout_tasks
 from dials_async.messaging.schema import (
     Experience,
@@ -24,7 +24,6 @@ from dials_async.messaging.schema import (
     decode_experience,
     encode_task,
 )
-from dials_async.networks.network import GRU
 from dials_async.run_context import RunContext
 from dials_async.store.base import GroupState
 
@@ -270,33 +269,6 @@ class GroupLearner:
             seconds = round(self._context.seconds(), 3)
             record = {"id": f"g{self._group.index}/v{new.version}", "seconds": seconds}
             self._context.store.append_record("commits", record)
-
-
-def make_settings(config: Config, group: Group) -> Settings:
-    """The algorithm's numbers as the kernel takes them."""
-    ppo = config.ppo
-    return Settings(
-        gamma=ppo.gamma,
-        lam=ppo.gae_lambda,
-        clip=ppo.clip,
-        entropy=ppo.entropy,
-        value_coefficient=ppo.value_coefficient,
-        max_gradient_norm=ppo.max_gradient_norm,
-        adam_epsilon=ppo.adam_epsilon,
-        epochs=ppo.epochs,
-        minibatch_steps=ppo.minibatch_steps,
-        sequence_steps=ppo.sequence_steps if group.actor.kind == GRU else 1,
-    )
-
-
-def schedules(config: Config, steps_per_agent: int) -> tuple[float, float]:
-    """Learning rate and entropy weight: linear over ``schedule_steps``, then constant."""
-    ppo = config.ppo
-    done = min(1.0, steps_per_agent / config.schedule_steps)
-    return (
-        ppo.learning_rate + (ppo.final_learning_rate - ppo.learning_rate) * done,
-        ppo.entropy + (ppo.final_entropy - ppo.entropy) * done,
-    )
 
 
 def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:

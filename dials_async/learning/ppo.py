@@ -20,50 +20,17 @@ from dials_async.kernels.bits import unpack_active
 from dials_async.kernels.compile import Scalar, jit, jit_part
 from dials_async.kernels.rng import shuffle
 from dials_async.learning.returns import normalise, value_targets
+from dials_async.learning.settings import Settings
 from dials_async.networks.adam import adam_step
-from dials_async.networks.network import (
-    GRU,
-    Shape,
-    Workspace,
-    backward,
-    forward,
-    make_workspace,
-    n_parameters,
-    prepare,
-)
+from dials_async.networks.layout import GRU, Shape, Workspace, make_workspace, n_parameters
+from dials_async.networks.network import backward, forward, prepare
 from dials_async.networks.sampling import softmax_part
 
 Floats = NDArray[np.float32]
 
-#: Names of the numbers that an update reports for each agent, in their order.
-HEALTH = (
-    "policy_loss",
-    "value_loss",
-    "entropy",
-    "approximate_kl",
-    "clip_fraction",
-    "gradient_norm",
-    "explained_variance",
-)
-
 #: Importance weights of old experience are truncated here (bounds the variance of the objective).
 MAX_IMPORTANCE_WEIGHT = 2.0
 _MAX_WEIGHT = np.float32(MAX_IMPORTANCE_WEIGHT)
-
-
-class Settings(NamedTuple):
-    """Numbers of the algorithm, as the kernel takes them (meaning and ranges: ``dials_async.config.Ppo``)."""
-
-    gamma: float
-    lam: float
-    clip: float
-    entropy: float
-    value_coefficient: float
-    max_gradient_norm: float
-    adam_epsilon: float
-    epochs: int
-    minibatch_steps: int
-    sequence_steps: int
 
 
 class Scratch(NamedTuple):

@@ -15,8 +15,9 @@ from torch.nn.functional import log_softmax
 from dials_async.kernels.bits import unpack
 from dials_async.kernels.compile import Scalar
 from dials_async.kernels.rng import shuffled
-from dials_async.learning.ppo import MAX_IMPORTANCE_WEIGHT, Scratch, Settings
-from dials_async.networks.network import MLP, Shape, blocks
+from dials_async.learning.ppo import MAX_IMPORTANCE_WEIGHT, Scratch
+from dials_async.learning.settings import Settings
+from dials_async.networks.layout import MLP, Shape, blocks
 
 torch.set_num_threads(1)
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dials_async.kernels.bits import active_bits
 from dials_async.kernels.compile import jit
-from dials_async.networks.network import GRU, Shape, Workspace, forward, make_workspace, prepare
+from dials_async.networks.layout import GRU, Shape, Workspace, make_workspace
+from dials_async.networks.network import forward, prepare
 from dials_async.networks.sampling import draw, greatest, softmax_part
 
 Floats = NDArray[np.float32]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.networks.network import Shape, n_parameters, split
+from dials_async.networks.layout import Shape, n_parameters, split
 
 _HIDDEN_GAIN = np.sqrt(2.0)
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from dials_async.domains.local import local_observe, local_reset, local_step
 from dials_async.kernels.bits import active_bits
 from dials_async.kernels.compile import jit
-from dials_async.networks.network import GRU, Shape, Workspace, forward, prepare
+from dials_async.networks.layout import GRU, Shape, Workspace
+from dials_async.networks.network import forward, prepare
 from dials_async.networks.sampling import draw, softmax_part
 
 

@@ -13,7 +13,7 @@ from dials_async.domains.base import Domain, LocalSimulator
 from dials_async.groups import Group
 from dials_async.kernels.rng import seed64, stream_seeds
 from dials_async.networks.acting import act, make_memory, sample_influence
-from dials_async.networks.network import make_workspace
+from dials_async.networks.layout import make_workspace
 from dials_async.rollout.compiled import rollout_group
 
 

@@ -23,7 +23,7 @@ from dials_async.groups import make_groups
 from dials_async.influence.sampler import GsSampler
 from dials_async.influence.schedule import make_clock
 from dials_async.learning.learner import GroupLearner
-from dials_async.learning.ppo import HEALTH
+from dials_async.learning.settings import HEALTH
 from dials_async.messaging.broker import experience, gs_tasks, rollout_tasks
 from dials_async.messaging.memory import MemoryBroker
 from dials_async.rollout.worker import RolloutWorker

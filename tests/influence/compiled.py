@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 from dials_async.influence.training import _cross_entropy
 from dials_async.kernels.compile import jit
-from dials_async.networks.network import Shape, Workspace, backward, forward, prepare
+from dials_async.networks.layout import Shape, Workspace
+from dials_async.networks.network import backward, forward, prepare
 
 Floats = NDArray[np.float32]
 

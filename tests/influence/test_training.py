@@ -16,7 +16,7 @@ from dials_async.influence.training import (
 from dials_async.kernels.bits import pack, unpack_active
 from dials_async.learning.ppo_torch import network
 from dials_async.networks.initial import initial_parameters
-from dials_async.networks.network import GRU, MLP, Shape, make_workspace, n_parameters
+from dials_async.networks.layout import GRU, MLP, Shape, make_workspace, n_parameters
 
 from .compiled import loss_and_gradient
 

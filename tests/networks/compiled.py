@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from dials_async.kernels.compile import jit
 from dials_async.networks.adam import adam_step
 from dials_async.networks.layers import fast_sigmoid, fast_tanh
-from dials_async.networks.network import Shape, Workspace, forward, prepare
+from dials_async.networks.layout import Shape, Workspace
+from dials_async.networks.network import forward, prepare
 from dials_async.networks.sampling import fast_exp
 
 Floats = NDArray[np.float32]

@@ -7,7 +7,7 @@ import torch
 
 from dials_async.kernels.bits import pack, unpack_active
 from dials_async.learning.ppo_torch import network
-from dials_async.networks.network import GRU, MLP, Shape, Workspace, make_workspace, n_parameters
+from dials_async.networks.layout import GRU, MLP, Shape, Workspace, make_workspace, n_parameters
 
 N_IN, STEPS, SEQUENCES = 11, 5, 3
 

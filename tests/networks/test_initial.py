@@ -7,7 +7,7 @@ from dials_async.config import load_config
 from dials_async.domains.warehouse import Warehouse
 from dials_async.groups import make_groups
 from dials_async.networks.initial import initial_parameters
-from dials_async.networks.network import GRU, MLP, Shape, split
+from dials_async.networks.layout import GRU, MLP, Shape, split
 
 SHAPES = [Shape(MLP, 37, 24, 16, 4, 1), Shape(MLP, 37, 64, 0, 4, 1), Shape(GRU, 37, 20, 16, 4, 1)]
 

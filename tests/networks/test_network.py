@@ -4,16 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dials_async.networks.network import (
-    GRU,
-    Shape,
-    blocks,
-    evaluate,
-    evaluate_gradient,
-    make_workspace,
-    n_parameters,
-    split,
-)
+from dials_async.networks.layout import GRU, Shape, blocks, make_workspace, n_parameters, split
+from dials_async.networks.network import evaluate, evaluate_gradient
 
 from .compiled import forward_on
 from .examples import SEQUENCES, SHAPES, STEPS, make_example, torch_outputs

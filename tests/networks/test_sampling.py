@@ -7,7 +7,7 @@ from scipy.stats import chi2
 from dials_async.kernels.bits import pack
 from dials_async.kernels.rng import stream_seeds
 from dials_async.networks.acting import act, make_memory, sample_influence
-from dials_async.networks.network import MLP, Shape, n_parameters, split
+from dials_async.networks.layout import MLP, Shape, n_parameters, split
 
 #: Chance that a test of frequencies would fail for a perfect sampler under a fresh seed.
 FALSE_ALARM = 1e-6

@@ -14,7 +14,7 @@ from dials_async.domains.warehouse.layout import SLOT_OF_INFLUENCE
 from dials_async.groups import Group, make_groups
 from dials_async.kernels.bits import unpack
 from dials_async.learning.ppo_torch import network
-from dials_async.networks.network import split
+from dials_async.networks.layout import split
 from dials_async.rollout.ials import Episodes, IalsRollout
 
 from .contexts import random_weights, small_config
