@@ -17,12 +17,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("preset")
-    parser.add_argument("--seeds", type=int, default=4, help="runs with the seeds 1 .. N")
+    parser.add_argument("--seeds", type=int, default=4, help="how many runs, one a seed")
+    parser.add_argument("--first", type=int, default=1, help="first seed")
     parser.add_argument("--name", default="seeds", help="prefix of the runs' names")
     known, rest = parser.parse_known_args()
     print(json.dumps(machine()))
     rows = []
-    for seed in range(1, known.seeds + 1):
+    for seed in range(known.first, known.first + known.seeds):
         name = f"{known.name}-{known.preset}-{seed}"
         command = [sys.executable, "-m", "dials_async", "train", known.preset, "--run", name]
         command += ["--seed", str(seed), "--quiet", "--json", *rest]

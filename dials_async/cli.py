@@ -52,7 +52,7 @@ def main() -> None:
     \b
     Start here:
       dials presets                 what can be trained
-      dials train warehouse-4       train it (about 20 s), report in runs/
+      dials train warehouse-4       train it (under a minute on two cores), report in runs/
     """
 
 
