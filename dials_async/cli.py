@@ -160,41 +160,13 @@ def train(
     if as_json:
         click.echo(json.dumps(outcome.summary, indent=2))
     else:
-        _print_summary(outcome.summary, outcome.folder)
+        from dials_async.report.plain import in_words
+
+        click.echo(in_words(outcome.summary, outcome.folder))
 
 
 def _command_line() -> str:
     return shlex.join(["dials", *sys.argv[1:]])
-
-
-def _print_summary(summary: dict[str, Any], folder: Path) -> None:
-    agents, steps, seconds = summary["agents"], summary["agent_steps"], summary["wall_seconds"]
-    rate = summary["agent_steps_per_second"]
-    click.echo(
-        f"{agents} agents learned for {steps:,} steps each in {seconds:.0f} s ({rate:,.0f} agent-steps/s)."
-    )
-    click.echo(
-        f"Return per agent and episode on the global simulator, {summary['eval_episodes']} fresh episodes:"
-    )
-    errors = summary["baseline_standard_errors"]
-    rows = [(name, mean, errors[name], "") for name, mean in summary["baselines"].items()]
-    rows.append(("learned", summary["final_return_mean"], summary["final_return_se"], "  <- this run"))
-    rows.append(
-        (
-            "learned, greedy",
-            summary["final_greedy_return_mean"],
-            summary["final_greedy_return_se"],
-            "  <- this run, always the likeliest action",
-        )
-    )
-    for name, mean, error, mark in sorted(rows, key=lambda row: -row[1]):
-        click.echo(f"  {name:<18}{mean:>7.2f} +- {error:.2f}{mark}")
-    if summary["published"]:
-        known = ", ".join(f"{label} {value:.2f}" for label, value in summary["published"].items())
-        click.echo(f"Published (Suau et al. 2022): {known}")
-    if summary["influence_ce"] is not None:
-        click.echo(f"Influence cross-entropy at the end: {summary['influence_ce']:.3f} nats per source")
-    click.echo(f"Weights {summary['weights_sha256'][:16]}...  Report: {folder / 'report.html'}")
 
 
 @main.command()
