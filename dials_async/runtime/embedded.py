@@ -150,13 +150,17 @@ class EmbeddedRun:
         """
         context = self.context
         next_save = time.monotonic() + context.config.runtime.checkpoint_seconds
-        while any(part.thread and part.thread.is_alive() for part in self._parts if part.ends):
-            watch()
-            if context.stop.wait(WATCH_S):
-                break
-            if time.monotonic() >= next_save:
-                self.save()
-                next_save = time.monotonic() + context.config.runtime.checkpoint_seconds
+        try:
+            while any(part.thread and part.thread.is_alive() for part in self._parts if part.ends):
+                watch()
+                if context.stop.wait(WATCH_S):
+                    break
+                if time.monotonic() >= next_save:
+                    self.save()
+                    next_save = time.monotonic() + context.config.runtime.checkpoint_seconds
+        except Exception:  # a full disk, say: no thread goes on behind the error
+            self._halt()
+            raise
         self.stop()
         watch()
         if self._failure is not None:
@@ -172,13 +176,16 @@ class EmbeddedRun:
 
     def stop(self) -> None:
         """Let every thread finish the kernel it is in, and save."""
+        self._halt()
+        self.save()
+
+    def _halt(self) -> None:
         self.context.stop.set()
         deadline = time.monotonic() + STOP_S
         for part in self._parts:
             if part.thread is not None:
                 part.thread.join(max(0.0, deadline - time.monotonic()))
         self.context.broker.close()
-        self.save()
 
     def save(self) -> None:
         """Write a checkpoint."""

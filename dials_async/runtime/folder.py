@@ -1,12 +1,14 @@
 """The folder of a run, runs/NAME/: making it, finding it, and writing its files whole or not at all."""
 
 import csv
+import fcntl
 import io
 import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,24 @@ def find_run(name: str) -> Path:
         there = f"; there are {', '.join(known[:8])}" if known else ""
         raise RunNotFoundError(f"no run '{name}' in {folder.parent}{there}")
     return folder
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run for this process; the lock goes with the process, however it ends.
+
+    Raises UsageError if another one has it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise UsageError(f"the run '{folder.name}' is being trained by another process") from None
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_config(folder: Path) -> Config:

@@ -19,7 +19,15 @@ from dials_async.influence.schedule import make_clock
 from dials_async.kernels.compile import CACHE_FOLDER, kernels_are_cached
 from dials_async.report import write_report
 from dials_async.runtime.embedded import EmbeddedRun
-from dials_async.runtime.folder import CHECKPOINTS, CONFIG, SUMMARY, create_run, read_config, write_atomically
+from dials_async.runtime.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    SUMMARY,
+    create_run,
+    locked,
+    read_config,
+    write_atomically,
+)
 from dials_async.runtime.progress import ProgressView
 from dials_async.runtime.results import write_progress, write_results
 
@@ -54,13 +62,22 @@ def train(name: str | None, config: Config, command: str, quiet: bool = False) -
         name = default_name(config)
     EmbeddedRun(name, config, Path(), resume=False)  # finds what is wrong before the folder is made
     folder = create_run(name, config)
-    return _carry_out(EmbeddedRun(name, config, folder, resume=False), folder, command, quiet)
+    with locked(folder):
+        return _carry_out(EmbeddedRun(name, config, folder, resume=False), folder, command, quiet)
 
 
 def resume(
     folder: Path, steps: int | None, workers: int | None, command: str, quiet: bool = False
 ) -> Outcome:
-    """Go on with an interrupted run, or extend a finished one to more ``steps``."""
+    """Go on with an interrupted run, or extend a finished one to more ``steps``.
+
+    Raises UsageError if another process is at it, ConfigError if there is nothing to do, CheckpointError.
+    """
+    with locked(folder):
+        return _resume(folder, steps, workers, command, quiet)
+
+
+def _resume(folder: Path, steps: int | None, workers: int | None, command: str, quiet: bool) -> Outcome:
     config = read_config(folder)
     if workers is not None:
         config = replace(config, runtime=replace(config.runtime, workers=workers))

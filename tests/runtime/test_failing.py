@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from dials_async.errors import ConfigError, DialsError, TrainingError
+from dials_async.errors import ConfigError, DialsError, TrainingError, UsageError
 from dials_async.evaluation.evaluator import Evaluator
 from dials_async.influence.sampler import GsSampler
 from dials_async.learning.learner import GroupLearner
 from dials_async.rollout.worker import RolloutWorker
 from dials_async.runtime import training
 from dials_async.runtime.embedded import EmbeddedRun
+from dials_async.runtime.folder import locked
 from runtime.small import session, small_config
 
 
@@ -91,3 +92,27 @@ def test_policy_lag_on_the_gs_is_refused_before_a_folder_is_made(runs_folder: Pa
 def test_a_run_shorter_than_an_update_is_refused(setting: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         EmbeddedRun("small", small_config(setting), tmp_path, resume=False)
+
+
+def test_an_error_while_watching_leaves_no_thread_behind(tmp_path: Path) -> None:
+    run = EmbeddedRun("full-disk", small_config(), tmp_path, resume=False)
+
+    def watch() -> None:
+        raise OSError("no space left on device")
+
+    run.start()
+    with pytest.raises(OSError, match="no space left"):
+        run.wait(watch)
+    names = {part.name for part in run._parts}
+    assert [thread.name for thread in threading.enumerate() if thread.name in names] == []
+
+
+def test_a_run_that_is_being_trained_cannot_be_resumed(runs_folder: Path) -> None:
+    training.train("busy", small_config(), "dials train ...", quiet=True)
+    folder = runs_folder / "busy"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with locked(folder), pytest.raises(UsageError, match="'busy' is being trained by another process"):
+        training.resume(folder, 10_000, None, "dials train ...", quiet=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    with locked(folder):  # the refusal took nothing away, and left nothing held
+        pass
