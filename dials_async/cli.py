@@ -194,6 +194,8 @@ def evaluate(run: str, policy: str, episodes: int | None, seed: int, as_json: bo
     if as_json:
         click.echo(json.dumps(result, indent=2))
         return
+    if result["steps"] is not None:
+        click.echo(f"policies after {result['steps']:,} steps per agent, on episodes of seed {seed}:")
     for kind, row in result["returns"].items():
         click.echo(f"{kind:<18}{row['mean']:>8.3f} +- {row['se']:.3f}  ({result['episodes']} episodes)")
     if result["influence_ce"] is not None:
@@ -218,7 +220,7 @@ def report(runs: tuple[str, ...], out: Path | None) -> None:
     from dials_async.report import write_comparison, write_report
     from dials_async.runtime.folder import find_run, runs_root
 
-    folders = [find_run(name) for name in runs]
+    folders = [find_run(name) for name in dict.fromkeys(runs)]
     if len(folders) == 1 and out is None:
         click.echo(str(write_report(folders[0])))
     else:

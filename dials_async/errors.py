@@ -12,6 +12,7 @@ DialsError
 ├── StoreError            the store refused or is gone
 │   ├── VersionConflictError  compare-and-set lost: somebody else committed this version
 │   └── VersionGoneError      a version that was asked for is not kept any more
+├── InterruptedRunError   a second Ctrl-C ended a run at once (exit 130)
 └── TrainingError         training cannot go on (a thread died, numbers are not finite)
 """
 
@@ -70,3 +71,9 @@ class VersionGoneError(StoreError):
 
 class TrainingError(DialsError):
     """Training cannot go on; the message carries the first cause."""
+
+
+class InterruptedRunError(DialsError):
+    """A run was ended at once, by a second Ctrl-C; what it had saved is kept."""
+
+    exit_code = 130

@@ -110,6 +110,8 @@ class Domain(Protocol):
     """Names of the scripted policies, weakest first."""
     published: Mapping[str, float]
     """Returns published for this size, by label; may be empty."""
+    published_note: str
+    """What differs from this run where they were measured, to be said beside them; may be empty."""
 
     def spec(self, agent: int) -> AgentSpec:
         """Sizes of ``agent`` (0 <= agent < n_agents)."""

@@ -69,6 +69,7 @@ def _compare_caption(comparable: bool) -> str:
 def _runs_table(runs: Sequence[Run]) -> str:
     columns: dict[str, Callable[[Run], str]] = {
         "run": lambda run: run.name,
+        "simulator": lambda run: words.SIMULATOR_SHORT.get(run.simulator, run.simulator),
         "return": lambda run: words.score(run.final),
         "greedy": lambda run: words.score(run.greedy) if run.greedy else "",
         "wall time": lambda run: words.duration(run.wall_seconds),
@@ -76,7 +77,6 @@ def _runs_table(runs: Sequence[Run]) -> str:
         "influence CE": lambda run: _unless_nan(run.influence_ce, words.quantity),
         "steps": lambda run: words.short_count(run.agent_steps),
         "agents": lambda run: words.count(run.agents),
-        "simulator": lambda run: words.SIMULATOR_SHORT.get(run.simulator, run.simulator),
         "seed": lambda run: "" if run.seed is None else str(run.seed),
         "preset": lambda run: run.preset,
     }

@@ -53,7 +53,8 @@ def _learning_section(run: Run) -> str:
     if run.baselines:
         lines.append('<b class="key dashed">hand-written</b> policies, measured here')
     if run.published:
-        lines.append('<b class="key dotted">published</b>, Suau et al. 2022')
+        note = f", {escape(run.published_note)}" if run.published_note else ""
+        lines.append(f'<b class="key dotted">published</b>, Suau et al. 2022{note}')
     caption = "Mean return of an agent in an episode of the global simulator; bands are one standard error."
     keys = f'<p class="keys">{"".join(f"<span>{line}</span>" for line in lines)}</p>'
     panels = {
@@ -70,9 +71,8 @@ def _standing_section(run: Run) -> str:
         return ""
     caption = "Final return per episode, best first. Whiskers, where known, are one standard error."
     if run.published:
-        caption += (
-            " Published values were read off the figures of the paper, each after its own number of steps."
-        )
+        note = f" ({run.published_note})" if run.published_note else ""
+        caption += f" Published values{note} were read off the figures of the paper."
     return section("Where this stands", caption, figures.standing(run))
 
 

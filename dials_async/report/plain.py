@@ -27,7 +27,8 @@ def in_words(summary: dict[str, Any], folder: Path) -> str:
         lines.append(f"  {name:<18}{mean:>7.2f} +- {error:.2f}{mark}")
     if summary["published"]:
         known = ", ".join(f"{label} {value:g}" for label, value in summary["published"].items())
-        lines.append(f"Published (Suau et al. 2022): {known}")
+        note = f", {summary['published_note']}" if summary["published_note"] else ""
+        lines.append(f"Published (Suau et al. 2022{note}): {known}")
     if summary["influence_ce"] is not None:
         lines.append(f"Influence cross-entropy at the end: {summary['influence_ce']:.3f} nats per source")
     lines.append(f"Weights {summary['weights_sha256'][:16]}...  Report: {folder / 'report.html'}")

@@ -64,6 +64,8 @@ class Run:
     eval_episodes: int | None
     baselines: Mapping[str, Score]
     published: Mapping[str, float]
+    published_note: str
+    """What differs from this run where they were measured."""
     return_per_agent: Sequence[float]
     influence_ce: float
     """Mean over agents at the end of the run, nats."""
@@ -88,6 +90,11 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise RunNotFoundError(f"no run folder at {folder}")
+    if (folder / "config.toml").is_file() and not (folder / "summary.json").is_file():
+        raise UsageError(
+            f"{folder / 'summary.json'} is missing: the run is not finished. "
+            f"Go on with: dials train --run {folder.name} --resume"
+        )
     fields = _Fields(folder / "summary.json", _read_json(folder / "summary.json"))
     agents, agent_steps = fields.whole("agents"), fields.whole("agent_steps")
     wall_seconds = fields.number("wall_seconds")
@@ -114,6 +121,7 @@ def read_run(folder: Path) -> Run:
         eval_episodes=fields.optional_whole("eval_episodes"),
         baselines=fields.scores("baselines"),
         published=fields.numbers("published"),
+        published_note=fields.text("published_note", ""),
         return_per_agent=fields.number_list("return_per_agent"),
         influence_ce=fields.number("influence_ce", math.nan),
         aip_refreshes=fields.optional_whole("aip_refreshes"),

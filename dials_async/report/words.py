@@ -167,9 +167,9 @@ def influence_finding(run: Run) -> str:
 
 
 def train_command(run: Run) -> str:
-    """The command that repeats the run; exact if nothing was set beside the preset."""
-    if run.command:
-        return run.command
+    """The command that repeats the run, exactly where its config.toml is there."""
+    if run.config is not None:
+        return f"dials train runs/{run.name}/config.toml --run {run.name}-again"
     parts = ["dials train", run.preset, f"--run {run.name}-again"]
     if run.simulator != "dials":
         parts.append(f"--simulator {run.simulator}")

@@ -70,29 +70,36 @@ class ProgressView:
             self._samples.popleft()
         done = total // self._run.context.domain.n_agents
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done, details=self._details(done))
+            self._bar.update(
+                self._bar.task_ids[0], completed=done, details=self._details(done, self._console.width - 32)
+            )
         elif now >= self._next_line:
             self._next_line = now + LINE_EVERY_S
             share = done / self._run.context.clock.total_steps
             print(f"{share:4.0%}  {self._details(done)}", file=sys.stderr, flush=True)
 
-    def _details(self, done: int) -> str:
+    def _details(self, done: int, columns: int = 1000) -> str:
+        """The state in one line of at most ``columns``: what matters least is left out first."""
         context = self._run.context
-        parts = [f"{done:,} steps per agent"]
+        parts = {"steps": f"{done:,} steps per agent"}
         rate = self._rate()
         if rate > 0:
-            parts.append(f"{rate:,.0f} agent-steps/s")
+            parts["rate"] = f"{rate:,.0f} agent-steps/s"
         evaluations = context.store.records("evaluations")
         if evaluations:
             latest = max(evaluations, key=lambda record: record["steps"])
-            parts.append(f"return {latest['return_mean']:.2f}")
+            parts["return"] = f"return {latest['return_mean']:.2f}"
             if latest["influence_ce_mean"] is not None:
-                parts.append(f"influence CE {latest['influence_ce_mean']:.2f}")
+                parts["ce"] = f"influence CE {latest['influence_ce_mean']:.2f}"
         left = (context.clock.total_steps - done) * context.domain.n_agents
-        parts.append(self._phase(left))
+        parts["phase"] = self._phase(left)
         if rate > 0 and left > 0:
-            parts.append(f"{_clock(left / rate)} left")
-        return " · ".join(parts)
+            parts["left"] = f"{_clock(left / rate)} left"
+        for least in ("steps", "phase", "ce", "rate", "return"):
+            if len(" · ".join(parts.values())) <= columns:
+                break
+            parts.pop(least, None)
+        return " · ".join(parts.values())
 
     def _rate(self) -> float:
         (first, before), (last, after) = self._samples[0], self._samples[-1]

@@ -76,6 +76,7 @@ def summarise_run(context: RunContext, command: str, learning: Mapping[str, Any]
         "baselines": {record["id"]: record["mean"] for record in baselines},
         "baseline_standard_errors": {record["id"]: record["se"] for record in baselines},
         "published": dict(context.domain.published),
+        "published_note": context.domain.published_note,
         "return_per_agent": final["return_per_agent"],
         "influence_ce": final["influence_ce_mean"],
         "aip_refreshes": len(context.store.records("refreshes")),

@@ -23,13 +23,15 @@ def evaluate_run(folder: Path, policy: str, episodes: int | None, seed: int) -> 
     if policy != "trained":
         result = summarise(run_scripted(domain, policy, n, seed))
         row = {"mean": result.mean, "se": result.standard_error}
-        return {"episodes": n, "seed": seed, "returns": {policy: row}, "influence_ce": None}
+        returns = {policy: row}
+        return {"episodes": n, "seed": seed, "steps": None, "returns": returns, "influence_ce": None}
     snapshot = load_checkpoint(folder / CHECKPOINTS, config.fingerprint()).snapshot
     groups = make_groups(config, domain)
     if len(snapshot.groups) != len(groups):
         raise CheckpointError(
             f"the checkpoint of {folder.name} holds {len(snapshot.groups)} of {len(groups)} groups"
         )
+    steps = min(snapshot.groups[group.index].state.steps_per_agent for group in groups)
     weights = [snapshot.groups[group.index].state.arrays["weights"] for group in groups]
     aips = None
     if config.run.simulator != "gs" and snapshot.aips:
@@ -41,4 +43,10 @@ def evaluate_run(folder: Path, policy: str, episodes: int | None, seed: int) -> 
         )
         returns[kind] = {"mean": result.mean, "se": result.standard_error}
         influence_ce = float(ce.mean()) if ce is not None else influence_ce
-    return {"episodes": n, "seed": seed, "returns": returns, "influence_ce": influence_ce}
+    return {
+        "episodes": n,
+        "seed": seed,
+        "steps": steps,
+        "returns": returns,
+        "influence_ce": influence_ce,
+    }

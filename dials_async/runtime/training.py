@@ -14,7 +14,7 @@ from typing import Any
 
 from dials_async.config import Config
 from dials_async.domains.registry import make_domain
-from dials_async.errors import ConfigError
+from dials_async.errors import ConfigError, InterruptedRunError
 from dials_async.influence.schedule import make_clock
 from dials_async.kernels.compile import CACHE_FOLDER, kernels_are_cached
 from dials_async.report import write_report
@@ -30,6 +30,9 @@ from dials_async.runtime.folder import (
 )
 from dials_async.runtime.progress import ProgressView
 from dials_async.runtime.results import write_progress, write_results
+
+#: Seconds after the first Ctrl-C before which another one is the same: some shells and tools send two.
+SECOND_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,7 @@ def _resume(folder: Path, steps: int | None, workers: int | None, command: str, 
             "to extend it, ask for more with --steps"
         )
     if not saved:
-        run.notes.append(
-            f"nothing of the run '{folder.name}' had been saved yet: starting from its beginning"
-        )
+        run.notes.append(f"there is no checkpoint of the run '{folder.name}': starting from its beginning")
     if extended is not config:
         run.notes.append(
             f"extending to {extended.run.steps:,} steps per agent; the learning rate stays at its final "
@@ -153,9 +154,15 @@ def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool) -> Out
             rows = known
             write_progress(run.context, folder)
 
-    with _StopOnSignals(run.context.stop), ProgressView(run, quiet) as view:
-        run.start()
-        complete = run.wait(watch)
+    try:
+        with _StopOnSignals(run.context.stop), ProgressView(run, quiet) as view:
+            run.start()
+            complete = run.wait(watch)
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"ended at once; {folder} is as it was last saved. "
+            f"Go on with: dials train --run {folder.name} --resume"
+        ) from None
     if not complete:
         return Outcome(folder, False, None)
     summary = write_results(run.context, folder, command, run.learning())
@@ -170,6 +177,7 @@ class _StopOnSignals(AbstractContextManager["_StopOnSignals"]):
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
+        self._first: float | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "_StopOnSignals":
@@ -184,7 +192,11 @@ class _StopOnSignals(AbstractContextManager["_StopOnSignals"]):
             signal.signal(number, handler)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self._stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        now = time.monotonic()
+        if self._first is not None:
+            if number == signal.SIGINT and now - self._first > SECOND_S:
+                raise KeyboardInterrupt
+            return
+        self._first = now
         print("\nstopping: finishing the update in hand and saving ...", file=sys.stderr, flush=True)
         self._stop.set()

@@ -86,7 +86,7 @@ def load_checkpoint(folder: Path, fingerprint: str) -> LoadedCheckpoint:
     except OSError as error:
         raise CheckpointError(f"cannot read the checkpoints in {folder}: {_cause(error)}") from None
     if not files:
-        raise CheckpointError(f"no checkpoint in {folder}; start the run anew, without --resume")
+        raise CheckpointError(f"no checkpoint in {folder}")
     skipped: list[str] = []
     for path in files:
         try:
@@ -101,7 +101,8 @@ def load_checkpoint(folder: Path, fingerprint: str) -> LoadedCheckpoint:
             )
         return LoadedCheckpoint(_assemble(arrays, state), path, tuple(skipped))
     raise CheckpointError(
-        f"no good checkpoint: {'; '.join(skipped)}; restore one from a copy or start anew, without --resume"
+        f"no good checkpoint: {'; '.join(skipped)}; restore one from a copy, "
+        f"or remove {folder.parent} and train anew"
     )
 
 

@@ -104,6 +104,7 @@ def test_the_number_of_episodes_is_that_of_the_final_evaluation_unless_asked(dia
     result = dials("evaluate", "one")
     assert result.exit_code == 0
     assert result.stdout.count("(4 episodes)") == 2
+    assert result.stdout.startswith("policies after 6,400 steps per agent, on episodes of seed 1000003:\n")
     assert "influence cross-entropy" in result.stdout
 
 
@@ -275,3 +276,13 @@ def test_a_wrong_measurement_is_refused(arguments: list[str], message: str, dial
     result = dials("bench", *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == f"dials: {message}\n"
+
+
+def test_a_report_on_a_run_that_is_not_finished_says_how_to_go_on(dials: Dials, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "early"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text("", encoding="utf-8")
+    result = dials("report", "early")
+    assert result.exit_code == 2
+    assert "not finished" in result.stderr
+    assert "dials train --run early --resume" in result.stderr

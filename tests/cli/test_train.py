@@ -24,7 +24,7 @@ def test_training_prints_a_summary_and_where_the_report_is(dials: Dials, runs_fo
     assert result.exit_code == 0
     assert "4 agents learned for 6,400 steps each" in result.stdout
     assert "<- this run" in result.stdout
-    assert "Published (Suau et al. 2022): DIALS 13.28" in result.stdout
+    assert "Published (Suau et al. 2022, after 4 M steps, without item ages): DIALS 13.28" in result.stdout
     assert str(runs_folder / "demo" / "report.html") in result.stdout
     assert result.stderr == ""
 
@@ -37,6 +37,14 @@ def test_training_prints_json_that_equals_the_summary(dials: Dials, runs_folder:
     summary = json.loads(result.stdout)
     assert summary == json.loads((runs_folder / "demo" / "summary.json").read_text(encoding="utf-8"))
     assert (summary["seed"], summary["agent_steps"], summary["simulator"]) == (5, 3200, "untrained")
+
+
+def test_the_configuration_of_a_run_repeats_it(dials: Dials, runs_folder: Path) -> None:
+    first = dials("train", "warehouse-4", "--run", "first", "--seed", "7", "--json", *OPTIONS)
+    config = str(runs_folder / "first" / "config.toml")
+    again = dials("train", config, "--run", "first-again", "--quiet", "--json")
+    assert again.exit_code == 0
+    assert json.loads(again.stdout)["weights_sha256"] == json.loads(first.stdout)["weights_sha256"]
 
 
 def test_a_run_without_a_name_gets_one(dials: Dials, runs_folder: Path) -> None:

@@ -18,6 +18,7 @@ SUMMARY: dict[str, Any] = {
     "final_greedy_return_mean": 12.347,
     "final_greedy_return_se": 0.08,
     "published": {"DIALS": 13.28, "hand-coded": 13.125},
+    "published_note": "after 4 M steps",
     "influence_ce": 0.182,
     "weights_sha256": "5b46595c34660000ffff",
 }
@@ -32,7 +33,7 @@ def test_policies_are_listed_best_first_with_their_errors() -> None:
         "  learned, greedy     12.35 +- 0.08  <- this run, always the likeliest action",
         "  random               1.57 +- 0.03",
     ]
-    assert lines[6] == "Published (Suau et al. 2022): DIALS 13.28, hand-coded 13.125"
+    assert lines[6] == "Published (Suau et al. 2022, after 4 M steps): DIALS 13.28, hand-coded 13.125"
     assert lines[7] == "Influence cross-entropy at the end: 0.182 nats per source"
     assert lines[8] == "Weights 5b46595c34660000...  Report: runs/demo/report.html"
 

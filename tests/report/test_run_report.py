@@ -75,7 +75,7 @@ def test_the_page_contains_each_figure_of_the_summary(tmp_path: Path) -> None:
         *("13.28", "8.12", "4.33", "13.13", "Suau et al. 2022"),
         *("1.2 s", "9.8 s", "21 s", "32 s", "3.1 s"),
         *("9f2c4d1e" * 8, "numpy 2.3.1", "Example CPU @ 2.60GHz", "2 cores", "2025-01-31 12:00 UTC"),
-        "dials train warehouse-4 --run run-again --steps 1000000 --seed 1",
+        "dials train runs/run/config.toml --run run-again",
         "refresh_every_steps = 500000",
     ]
     missing = [figure for figure in expected if figure not in page.text]

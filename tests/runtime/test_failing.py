@@ -1,13 +1,14 @@
 """What ends a run: its first cause is reported, and nothing is half-written."""
 
 import itertools
+import signal
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dials_async.errors import ConfigError, DialsError, TrainingError, UsageError
+from dials_async.errors import ConfigError, DialsError, InterruptedRunError, TrainingError, UsageError
 from dials_async.evaluation.evaluator import Evaluator
 from dials_async.influence.sampler import GsSampler
 from dials_async.learning.learner import GroupLearner
@@ -116,3 +117,28 @@ def test_a_run_that_is_being_trained_cannot_be_resumed(runs_folder: Path) -> Non
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     with locked(folder):  # the refusal took nothing away, and left nothing held
         pass
+
+
+def test_a_second_ctrl_c_ends_the_run_at_once_but_not_an_echo_of_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop = threading.Event()
+    with training._StopOnSignals(stop):
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set()
+        signal.raise_signal(signal.SIGINT)  # within a second
+        monkeypatch.setattr(training, "SECOND_S", -1.0)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_run_ended_at_once_says_how_to_go_on(runs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EmbeddedRun, "start", lambda _: None)
+    monkeypatch.setattr(EmbeddedRun, "wait", interrupted)
+    with pytest.raises(InterruptedRunError, match="dials train --run hasty --resume") as caught:
+        training.train("hasty", small_config(), "dials train ...", quiet=True)
+    assert caught.value.exit_code == 130
+    assert (runs_folder / "hasty" / "config.toml").is_file()

@@ -208,7 +208,7 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_again(
     folder = create_run("early", small_config())
     outcome = training.resume(folder, None, None, "", quiet=True)
     assert sha(outcome) == weights_sha256(reference.context)
-    assert "nothing of the run 'early' had been saved yet" in capsys.readouterr().err
+    assert "there is no checkpoint of the run 'early': starting from its beginning" in capsys.readouterr().err
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(

@@ -42,6 +42,7 @@ class Warehouse:
         self.layout = make_layout(side)
         self.n_agents = side * side
         self.published = PUBLISHED.get(self.n_agents, {})
+        self.published_note = "after 4 M steps" + (", without item ages" if item_ages else "")
         self._spec = AgentSpec(
             observation_bits=observation_bits(item_ages),
             dset_bits=DSET_BITS,
