@@ -28,7 +28,7 @@ from dials_async.report.svg import (
     label_ends,
     to_svg,
 )
-from dials_async.report.words import duration, quantity, short_count
+from dials_async.report.words import duration, quantity, short_count, shortened
 
 Column = NDArray[np.float64]
 
@@ -244,7 +244,8 @@ def _compare_learning(runs: Sequence[Run], over: str, with_baselines: bool, size
             axes.plot(xs, mean, color=colour, linewidth=2, linestyle="--" if dashed else "-", zorder=3)
             axes.plot(xs[-1:], mean[-1:], color=colour, marker="o", markersize=5, zorder=3, clip_on=False)
             last = float(mean[-1])
-            text = f"{run.name} {quantity(last)}" if size.is_wide else run.name
+            name = shortened(run.name)
+            text = f"{name} {quantity(last)}" if size.is_wide else name
             ends.append(EndLabel(last, text, colour, strong=True))
             values += [float(v) for v in (*(mean - se), *(mean + se))]
         every_x = np.concatenate([run.metrics[over] for run in runs])

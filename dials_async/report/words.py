@@ -166,6 +166,12 @@ def influence_finding(run: Run) -> str:
     return text + f", {share} below the marginal frequencies ({quantity(marginal)})."
 
 
+def shortened(name: str, most: int = 21) -> str:
+    """``name`` in at most ``most`` characters: a long one keeps its two ends, which tell runs apart."""
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[: most - 1 - half]}…{name[-half:]}"
+
+
 def train_command(run: Run) -> str:
     """The command that repeats the run, exactly where its config.toml is there."""
     if run.config is not None:

@@ -6,6 +6,7 @@ import pytest
 
 from dials_async.errors import UsageError
 from dials_async.report import write_comparison
+from dials_async.report.words import shortened
 
 from .synthetic import write_run
 from .test_run_report import Page
@@ -61,3 +62,8 @@ def test_more_runs_than_colours_still_fit(tmp_path: Path) -> None:
 def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="at least one run"):
         write_comparison([], tmp_path / "compare.html")
+
+
+def test_long_names_keep_their_ends() -> None:
+    assert shortened("gs-4") == "gs-4"
+    assert shortened("warehouse-4-gs-s1-20261122-225417") == "warehouse-…122-225417"
