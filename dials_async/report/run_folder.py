@@ -119,7 +119,7 @@ def read_run(folder: Path) -> Run:
         if math.isnan(greedy_mean)
         else Score(greedy_mean, fields.number("final_greedy_return_se", math.nan)),
         eval_episodes=fields.optional_whole("eval_episodes"),
-        baselines=fields.scores("baselines"),
+        baselines=fields.scores("baselines", "baseline_standard_errors"),
         published=fields.numbers("published"),
         published_note=fields.text("published_note", ""),
         return_per_agent=fields.number_list("return_per_agent"),
@@ -189,16 +189,10 @@ class _Fields:
     def texts(self, key: str) -> dict[str, str]:
         return {name: str(entry) for name, entry in self._mapping(key, "an object").items()}
 
-    def scores(self, key: str) -> dict[str, Score]:
-        wanted = 'an object of {"mean": number, "se": number}'
-        scores = {}
-        for name, entry in self._mapping(key, wanted).items():
-            pair = entry if isinstance(entry, dict) else {"mean": entry}
-            mean, se = pair.get("mean"), pair.get("se")
-            if not _is_number(mean) or not math.isfinite(mean) or not (se is None or _is_number(se)):
-                raise self._wrong(key, wanted)
-            scores[name] = Score(float(mean), math.nan if se is None else float(se))
-        return scores
+    def scores(self, key: str, errors_key: str) -> dict[str, Score]:
+        """Means under ``key``, with their standard errors under ``errors_key`` where they are known."""
+        errors = self.numbers(errors_key)
+        return {name: Score(mean, errors.get(name, math.nan)) for name, mean in self.numbers(key).items()}
 
     def number_list(self, key: str) -> list[float]:
         value = self._values.get(key, [])

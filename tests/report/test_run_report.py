@@ -169,7 +169,7 @@ def test_texts_of_a_run_cannot_become_markup(tmp_path: Path) -> None:
     evil = "</script><script>alert(1)</script>"
     scene = random_walk_scene(steps=1) | {"title": evil}
     folder = write_run(
-        tmp_path / "run$", preset=evil, baselines={evil: {"mean": 3}, "$x$": {"mean": 4}}, scene=scene
+        tmp_path / "run$", preset=evil, baselines={evil: 3, "$x$": 4}, scene=scene
     )
 
     html, page = report_of(folder)
@@ -190,7 +190,7 @@ def test_predictors_without_skill_are_called_out(tmp_path: Path) -> None:
 
 
 def test_a_difference_within_the_error_is_not_called_a_win(tmp_path: Path) -> None:
-    close = {"age-distance": {"mean": 14.2, "se": 0.06}, "random": {"mean": 1.5, "se": 0.03}}
+    close = {"age-distance": 14.2, "random": 1.5}
 
     _, page = report_of(write_run(tmp_path / "run", baselines=close))
 
