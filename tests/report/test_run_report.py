@@ -168,9 +168,7 @@ def test_any_number_of_agents_is_shown(tmp_path: Path, agents: int) -> None:
 def test_texts_of_a_run_cannot_become_markup(tmp_path: Path) -> None:
     evil = "</script><script>alert(1)</script>"
     scene = random_walk_scene(steps=1) | {"title": evil}
-    folder = write_run(
-        tmp_path / "run$", preset=evil, baselines={evil: 3, "$x$": 4}, scene=scene
-    )
+    folder = write_run(tmp_path / "run$", preset=evil, baselines={evil: 3, "$x$": 4}, scene=scene)
 
     html, page = report_of(folder)
 
