@@ -116,19 +116,8 @@ def _train(
     counts = np.zeros(n_rows, dtype=np.int32)
     unpack_active(dsets.reshape((n_rows, n_bytes)), s.n_in, indices, counts)
     held_d_out = np.zeros(((n_episodes - n_train) * n_steps, s.n_out), dtype=np.float32)
-    before = _mean_ce(
-        s,
-        parameters,
-        n_classes,
-        indices,
-        counts,
-        influence,
-        n_train,
-        n_episodes,
-        n_steps,
-        held_ws,
-        held_d_out,
-    )
+    held_out = (n_classes, indices, counts, influence, n_train, n_episodes, n_steps, held_ws, held_d_out)
+    before = _mean_ce(s, parameters, *held_out)
     best_ce, best, since_best = before, parameters.copy(), 0
     m, v, gradient = np.zeros_like(parameters), np.zeros_like(parameters), np.zeros_like(parameters)
     probabilities = np.zeros(s.n_out, dtype=np.float32)
@@ -157,19 +146,7 @@ def _train(
             adam_steps += 1
             adam_step(parameters, m, v, adam_steps, learning_rate, 1e-8, gradient, MAX_GRADIENT_NORM)
         epoch += 1
-        ce = _mean_ce(
-            s,
-            parameters,
-            n_classes,
-            indices,
-            counts,
-            influence,
-            n_train,
-            n_episodes,
-            n_steps,
-            held_ws,
-            held_d_out,
-        )
+        ce = _mean_ce(s, parameters, *held_out)
         since_best += 1
         if ce < best_ce:
             best_ce, since_best = ce, 0

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.errors import BadMessageError, QueueFullError, VersionGoneError
+from dials_async.groups import Group
 from dials_async.messaging.broker import experience, gs_tasks, rollout_tasks
 from dials_async.messaging.schema import Experience, RolloutTask, decode_task, encode_experience
 from dials_async.rollout.ials import Episodes, IalsRollout
@@ -77,7 +78,9 @@ class RolloutWorker:
                 return [
                     message
                     for k, episodes in enumerate(joint.by_group)
-                    for message in self._messages(task, k, episodes, task.policy_versions[k], 0)
+                    for message in messages_of(
+                        task, context.groups[k], episodes, task.policy_versions[k], 0, self._name
+                    )
                 ]
         if not 0 <= task.group < len(context.groups):
             raise BadMessageError(f"{task.task_id}: the run has {len(context.groups)} groups")
@@ -85,7 +88,8 @@ class RolloutWorker:
             policy_version, actors = self._actors_of(task.group, task.policy_versions[0])
             aip_version, aips = self._aips_of(task.group, task.aip_version)
             episodes = self._rollout(task).run(actors, aips, task.update, task.index)
-            return self._messages(task, task.group, episodes, policy_version, aip_version)
+            group = context.groups[task.group]
+            return messages_of(task, group, episodes, policy_version, aip_version, self._name)
 
     def _rollout(self, task: RolloutTask) -> IalsRollout:
         key = (task.group, task.episodes)
@@ -111,30 +115,6 @@ class RolloutWorker:
             self._aips[group] = (version, np.array(weights))
         return self._aips[group]
 
-    def _messages(
-        self, task: RolloutTask, group: int, episodes: Episodes, policy_version: int, aip_version: int
-    ) -> list[Experience]:
-        n = episodes.actions.shape[1]
-        return [
-            Experience(
-                run=task.run,
-                task_id=task.task_id,
-                agent=agent,
-                update=task.update,
-                index=task.index,
-                policy_version=policy_version,
-                aip_version=aip_version,
-                worker=self._name,
-                observations=episodes.observations[row],
-                actions=episodes.actions[row],
-                rewards=episodes.rewards[row],
-                log_probs=episodes.log_probs[row],
-                terminated=np.zeros(n, dtype=np.uint8),
-                truncated=np.ones(n, dtype=np.uint8),
-            )
-            for row, agent in enumerate(self._context.groups[group].agents)
-        ]
-
     def _publish(self, messages: list[Experience]) -> bool:
         """Publish all; False if the worker was stopped before a full queue took them."""
         for message in messages:
@@ -147,3 +127,34 @@ class RolloutWorker:
                     if self._context.stop.wait(FULL_QUEUE_PAUSE_S):
                         return False
         return True
+
+
+def messages_of(
+    task: RolloutTask,
+    group: Group,
+    episodes: Episodes,
+    policy_version: int,
+    aip_version: int,
+    worker: str,
+) -> list[Experience]:
+    """What ``worker`` sends for ``task``: one message for each agent; all episodes are truncated."""
+    n = episodes.actions.shape[1]
+    return [
+        Experience(
+            run=task.run,
+            task_id=task.task_id,
+            agent=agent,
+            update=task.update,
+            index=task.index,
+            policy_version=policy_version,
+            aip_version=aip_version,
+            worker=worker,
+            observations=episodes.observations[row],
+            actions=episodes.actions[row],
+            rewards=episodes.rewards[row],
+            log_probs=episodes.log_probs[row],
+            terminated=np.zeros(n, dtype=np.uint8),
+            truncated=np.ones(n, dtype=np.uint8),
+        )
+        for row, agent in enumerate(group.agents)
+    ]

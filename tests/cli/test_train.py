@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from runtime.small import SMALL, as_options
 
 from cli.conftest import Dials
 from dials_async.rollout.worker import RolloutWorker
+
+NOBODY = 65534  # a user that owns nothing
 
 OPTIONS = ["--quiet", *as_options(SMALL)]
 
@@ -128,7 +132,6 @@ def test_runs_that_cannot_be_written_because_a_file_is_in_the_way_are_refused(tm
     assert file.read_text(encoding="utf-8") == "kept"
 
 
-@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc, which nobody can write to")
 def test_runs_in_a_place_that_refuses_new_folders_are_refused(
     dials: Dials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,12 +142,29 @@ def test_runs_in_a_place_that_refuses_new_folders_are_refused(
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_runs_folder_is_refused(dials: Dials, runs_folder: Path) -> None:
-    runs_folder.mkdir(mode=0o500)
+@pytest.fixture
+def read_only_runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runs folder that the user of the test may not write to; root becomes nobody for that long."""
+    with tempfile.TemporaryDirectory() as place:  # pytest's own folders are closed to others
+        folder = Path(place) / "runs"
+        folder.mkdir()
+        folder.chmod(0o555)
+        Path(place).chmod(0o755)
+        monkeypatch.setenv("DIALS_RUNS", str(folder))
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(NOBODY)
+        try:
+            yield folder
+        finally:
+            if user == 0:
+                os.seteuid(user)
+
+
+def test_a_read_only_runs_folder_is_refused(dials: Dials, read_only_runs: Path) -> None:
     result = dials("train", "warehouse-4", "--run", "demo", *OPTIONS)
     assert result.exit_code == 2
-    assert result.stderr == f"dials: cannot write to {runs_folder}: Permission denied\n"
+    assert result.stderr == f"dials: cannot write to {read_only_runs}: Permission denied\n"
 
 
 def test_a_failing_thread_is_one_line_and_exit_code_1(dials: Dials, monkeypatch: pytest.MonkeyPatch) -> None:

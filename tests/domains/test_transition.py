@@ -15,9 +15,9 @@ from dials_async.domains.warehouse import Warehouse
 from dials_async.domains.warehouse.layout import Layout, make_layout
 from dials_async.domains.warehouse.local import WarehouseLocal
 from dials_async.domains.warehouse.observation import DSET_BITS
+from dials_async.domains.warehouse.rules import transition
 from dials_async.kernels.bits import unpack
 
-from .compiled import transition
 from .translation import (
     FREE_CELLS,
     ages_of,

@@ -21,7 +21,7 @@ from dials_async.domains.warehouse.layout import (
     SLOT_OF_INFLUENCE,
     SPAWN_PROBABILITY,
 )
-from dials_async.kernels.compile import Scalar, jit_leaf
+from dials_async.kernels.compile import Scalar, jit, jit_leaf
 from dials_async.kernels.rng import uniform
 
 Ages = NDArray[np.int16]
@@ -91,6 +91,25 @@ def global_transition(
     for robot in range(cells.shape[1]):
         pick_up(ages, env, item_of_slot, robot, cells[env, robot])
     put_items(ages, spawned, env)
+
+
+@jit
+def transition(
+    cells: NDArray[np.uint8],
+    ages: Ages,
+    actions: NDArray[np.uint8],
+    spawned: NDArray[np.uint8],
+    env: int,
+    item_of_slot: NDArray[np.int32],
+    learners: NDArray[np.int32],
+    neighbours: NDArray[np.int32],
+    rewards: NDArray[np.float64],
+    influence: NDArray[np.uint8],
+) -> None:
+    """:func:`global_transition`, to be called from Python."""
+    global_transition(
+        cells, ages, actions, spawned, env, item_of_slot, learners, neighbours, rewards, influence
+    )
 
 
 @jit_leaf

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dials_async.domains.warehouse.layout import N_NEIGHBOURS, Layout, make_layout
 from dials_async.domains.warehouse.observation import DSET_BITS, write_observation
-from dials_async.domains.warehouse.rules import global_transition
+from dials_async.domains.warehouse.rules import transition
 from dials_async.errors import UsageError
 from dials_async.kernels.bits import packed_size, unpack
 from dials_async.kernels.compile import jit
@@ -90,13 +90,13 @@ def _replay(layout: Layout, steps: list[dict[str, Any]], recording: dict[str, An
         arrays = (layout.item_of_slot, layout.learners, layout.neighbours)
         # Without new items first: the recording keeps the items between removal and spawning, too.
         removed_cells, removed_ages = cells.copy(), ages.copy()
-        _transition(removed_cells, removed_ages, actions, spawned, *arrays, rewards, influence)
+        transition(removed_cells, removed_ages, actions, spawned, 0, *arrays, rewards, influence)
         _compare_items(
             f"{where} items after removal", layout, removed_ages, step["items_after_removal"], tally
         )
         for cell in step["spawned"]:
             spawned[0, number[int(cell[0]), int(cell[1])]] = 1
-        _transition(cells, ages, actions, spawned, *arrays, rewards, influence)
+        transition(cells, ages, actions, spawned, 0, *arrays, rewards, influence)
         tally.compare(f"{where} reward", rewards, step["reward"], REWARD_TOLERANCE)
         one_hot = np.eye(4)[influence].reshape(n_agents, -1)
         tally.compare(f"{where} influence", one_hot, np.reshape(step["influence"], (n_agents, -1)))
@@ -149,20 +149,3 @@ def _observe(
     for agent in range(learners.shape[0]):
         robot = learners[agent]
         write_observation(packed[agent], cells[0, robot], ages, 0, item_of_slot, robot, no_memory, 0)
-
-
-@jit
-def _transition(
-    cells: NDArray[np.uint8],
-    ages: NDArray[np.int16],
-    actions: NDArray[np.uint8],
-    spawned: NDArray[np.uint8],
-    item_of_slot: NDArray[np.int32],
-    learners: NDArray[np.int32],
-    neighbours: NDArray[np.int32],
-    rewards: NDArray[np.float64],
-    influence: NDArray[np.uint8],
-) -> None:
-    global_transition(
-        cells, ages, actions, spawned, 0, item_of_slot, learners, neighbours, rewards, influence
-    )
