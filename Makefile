@@ -8,7 +8,7 @@ DEMO := demo
 
 help:
 	@echo "make demo    train 4 warehouse robots and write runs/$(DEMO)/report.html (first time: 2-4 minutes, then half a minute)"
-	@echo "make test    the whole test suite (first time: 5-10 minutes, then 3-5)"
+	@echo "make test    the whole test suite (first time: about 4 minutes, then 3)"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   throughput of this machine"
 	@echo "make clean   remove .venv and caches (not runs/)"
@@ -34,7 +34,7 @@ demo: .venv/.installed
 	@echo "Open runs/$(DEMO)/report.html in a browser: learning curve, influence, and an episode to watch."
 
 test: .venv/.installed-dev
-	@echo "Running ruff, mypy and the whole test suite: 3 to 10 minutes."
+	@echo "Running ruff, mypy and the whole test suite: about 3 minutes on two cores."
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
 

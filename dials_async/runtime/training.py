@@ -99,7 +99,8 @@ def _resume(folder: Path, steps: int | None, workers: int | None, command: str, 
     if extended is not config:
         run.notes.append(
             f"extending to {extended.run.steps:,} steps per agent; the learning rate stays at its final "
-            f"value, {config.ppo.final_learning_rate:g}"
+            f"value, {config.ppo.final_learning_rate:g}, "
+            f"the weight of the entropy at {config.ppo.final_entropy:g}"
         )
     write_atomically(folder / CONFIG, extended.to_toml())
     for note in run.notes:

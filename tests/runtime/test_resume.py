@@ -158,7 +158,8 @@ def test_a_finished_run_is_extended_and_says_that_the_rate_stays(
     assert outcome.summary is not None
     assert outcome.summary["agent_steps"] == 9600
     error = capsys.readouterr().err
-    assert "extending to 9,600 steps per agent; the learning rate stays at its final value, 0.0001" in error
+    assert "extending to 9,600 steps per agent; the learning rate stays at its final value, 0.0001, " in error
+    assert "the weight of the entropy at -0.1" in error
     with (folder / "metrics.csv").open(encoding="utf-8") as file:
         assert [row["steps"] for row in csv.DictReader(file)] == ["0", "3200", "6400", "9600"]
     assert sha(outcome) != sha(finished)
