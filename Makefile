@@ -4,11 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: help demo test test-fast lint bench clean
+.PHONY: help demo test services lint bench clean
 
 help:
 	@echo "make demo    train 4 warehouse robots and write runs/$(DEMO)/report.html (first time: 2-4 minutes, then half a minute)"
-	@echo "make test    the whole test suite (first time: about 4 minutes, then 3)"
+	@echo "make services  install RabbitMQ and Redis where they are missing (Debian, Ubuntu), for 'honcho start'"
+	@echo "make test    the whole test suite (about 12 minutes)"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   throughput of this machine"
 	@echo "make clean   remove .venv and caches (not runs/)"
@@ -33,8 +34,11 @@ demo: .venv/.installed
 	@$(BIN)/dials train warehouse-4 --run $(DEMO)
 	@echo "Open runs/$(DEMO)/report.html in a browser: learning curve, influence, and an episode to watch."
 
-test: .venv/.installed-dev
-	@echo "Running ruff, mypy and the whole test suite: about 3 minutes on two cores."
+services: .venv/.installed
+	@sh scripts/services.sh
+
+test: .venv/.installed-dev services
+	@echo "Running ruff, mypy and the whole test suite: about 12 minutes on two cores."
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
 

@@ -5,13 +5,18 @@ DialsError
 │   ├── ConfigError       unknown preset or key, value out of range
 │   ├── RunExistsError    the run's name is taken
 │   ├── RunNotFoundError  no such run
+│   ├── RefusedError      a server is there and refuses: user, password, vhost, database, schema
 │   └── CheckpointError   a checkpoint is missing, corrupt, or of another run
 ├── BadMessageError       a message failed its checks: goes to the dead letters, never kills a consumer
+├── UnreachableError      a server does not answer: it may be down, or still starting
+│   ├── BrokerUnreachableError  (a BrokerError too)
+│   └── StoreUnreachableError   (a StoreError too)
 ├── BrokerError           the broker refused or is gone
 │   └── QueueFullError    a bounded queue refused a message
 ├── StoreError            the store refused or is gone
 │   ├── VersionConflictError  compare-and-set lost: somebody else committed this version
 │   └── VersionGoneError      a version that was asked for is not kept any more
+├── ServerError           a private RabbitMQ or Redis server is missing or does not start
 ├── InterruptedRunError   a second Ctrl-C ended a run at once (exit 130)
 └── TrainingError         training cannot go on (a thread died, numbers are not finite)
 """
@@ -41,6 +46,10 @@ class RunNotFoundError(UsageError):
     """There is no run of this name."""
 
 
+class RefusedError(UsageError):
+    """A server answers and refuses: trying again does not help."""
+
+
 class CheckpointError(UsageError):
     """A checkpoint is missing, corrupt, or belongs to another configuration."""
 
@@ -53,6 +62,14 @@ class BrokerError(DialsError):
     """The message broker refused a request or cannot be reached."""
 
 
+class UnreachableError(DialsError):
+    """A server does not answer: it is down, still starting, or the address is wrong."""
+
+
+class BrokerUnreachableError(BrokerError, UnreachableError):
+    """The message broker does not answer."""
+
+
 class QueueFullError(BrokerError):
     """A bounded queue is full and refused the message."""
 
@@ -61,12 +78,20 @@ class StoreError(DialsError):
     """The store refused a request or cannot be reached."""
 
 
+class StoreUnreachableError(StoreError, UnreachableError):
+    """The store does not answer."""
+
+
 class VersionConflictError(StoreError):
     """A compare-and-set lost: the version to be replaced is not the newest any more."""
 
 
 class VersionGoneError(StoreError):
     """A version was asked for that the store does not keep (any more)."""
+
+
+class ServerError(DialsError):
+    """A private server is not installed, or does not start."""
 
 
 class TrainingError(DialsError):

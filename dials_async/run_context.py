@@ -40,6 +40,11 @@ class RunContext:
         """Seconds since the run began, pauses between sessions not counted."""
         return self.seconds_before + time.monotonic() - self.started
 
+    def close(self) -> None:
+        """Leave broker and store; twice is allowed."""
+        self.broker.close()
+        self.store.close()
+
     def release(self, version: int) -> None:
         """Let the store forget ``version`` of every group once it is evaluated and its refresh is made.
 

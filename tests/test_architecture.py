@@ -28,6 +28,8 @@ LEARNING = {
     "learning",
 }
 
+SUPERVISION = {"servers", "supervise"}
+
 #: What each part of the package may import from the package, itself apart (DESIGN, "Layout").
 ALLOWED: dict[str, set[str]] = {
     "__init__": {"_blas"},
@@ -39,8 +41,11 @@ ALLOWED: dict[str, set[str]] = {
     "kernels": {"errors"},
     "networks": {"errors", "kernels"},
     "domains": {"errors", "kernels", "networks"},
-    "messaging": {"errors"},
-    "store": {"errors"},
+    "addresses": {"errors"},
+    "messaging": {"errors", "addresses"},
+    "store": {"errors", "addresses"},
+    "servers": {"errors", "addresses", "supervise"},
+    "supervise": {"errors"},
     "groups": {"errors", "config", "domains", "kernels", "networks"},
     "run_context": LEARNING - {"learning", "rollout"},
     "influence": LEARNING - {"learning"},
@@ -48,9 +53,10 @@ ALLOWED: dict[str, set[str]] = {
     "learning": LEARNING - {"rollout"},
     "evaluation": LEARNING,
     "report": {"errors"},
-    "runtime": {*LEARNING, "evaluation", "report"},
+    "runtime": {*LEARNING, "", "evaluation", "report"},
+    "distributed": {*LEARNING, "", "addresses", "evaluation", "report", "runtime", "servers"},
     "benchmarking": {*LEARNING, "runtime"},
-    "cli": {*LEARNING, "", "evaluation", "report", "runtime", "benchmarking"},
+    "cli": {*LEARNING, "", "evaluation", "report", "runtime", "benchmarking", "distributed", *SUPERVISION},
     "__main__": {"cli"},
 }
 
@@ -98,8 +104,8 @@ def test_the_rules_are_those_of_the_design() -> None:
     for part in ("messaging", "store"):
         assert not ALLOWED[part] & {"learning", "influence", "rollout", "runtime", "domains", "networks"}
     for part, allowed in ALLOWED.items():
-        if part not in ("runtime", "cli", "benchmarking", "__main__"):
-            assert not allowed & {"runtime", "cli", "benchmarking"}
+        if part not in ("runtime", "distributed", "cli", "benchmarking", "__main__"):
+            assert not allowed & {"runtime", "distributed", "cli", "benchmarking"}
 
 
 @pytest.mark.parametrize("module", MODULES)

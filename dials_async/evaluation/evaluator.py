@@ -3,6 +3,8 @@
 It reads the store and writes records; it never changes training.
 """
 
+from threading import Event
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,19 +23,28 @@ BASELINE_SEED = 0
 class Evaluator:
     """Writes the records "baselines" and "evaluations" of a run."""
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: RunContext, released: Event | None = None) -> None:
+        """``released``, once set, ends this evaluator alone: another process has taken over."""
         self._context = context
+        self._released = released or Event()
+        self.doing = "starting"
+        """What it is at, or waits for, in a few words."""
 
     def run(self) -> None:
         """Evaluate the versions of the clock: on the way, and on many more episodes the last one."""
         context = self._context
         schedule, last = context.config.schedule, context.clock.n_updates
-        known = {record["version"] for record in context.store.records("evaluations")}
+        records = context.store.records("evaluations")
+        known = {record["version"] for record in records}
+        final = {record["version"] for record in records if record["final"]}
         for version in context.clock.evaluations():
-            if version in known and version != last:
+            if version in (final if version == last else known):
+                context.release(version)  # in case the one before was killed before it did
                 continue
+            self.doing = f"waiting for version {version}"
             if not self._wait_for(version):
                 return
+            self.doing = f"evaluating version {version}"
             try:
                 weights = [context.store.weights(group.index, version) for group in context.groups]
             except VersionGoneError:  # an extended run left it behind under another E
@@ -45,11 +56,16 @@ class Evaluator:
                 self._evaluate(version, weights, schedule.eval_episodes)
                 self._baselines()  # after the first evaluation: the curve's first point comes soon
                 context.release(version)
+        self.doing = "done"
+
+    @property
+    def _stopped(self) -> bool:
+        return self._context.stop.is_set() or self._released.is_set()
 
     def _wait_for(self, version: int) -> bool:
         """Wait until every group has ``version`` and there are AIPs; False if stopped before."""
         store, groups = self._context.store, self._context.groups
-        while not self._context.stop.is_set():
+        while not self._stopped:
             if min(store.group_version(g.index) for g in groups) >= version and store.aip_version() >= 0:
                 return True
             store.wait(POLL_S)
@@ -59,7 +75,7 @@ class Evaluator:
         context = self._context
         known = {record["id"] for record in context.store.records("baselines")}
         for name in context.domain.baselines:
-            if name in known or context.stop.is_set():
+            if name in known or self._stopped:
                 continue
             with context.phases("evaluate"):
                 episodes = context.config.schedule.final_eval_episodes
@@ -107,5 +123,8 @@ class Evaluator:
         )
 
     def _committed_at(self, version: int) -> float:
+        """Seconds into the run when the last group committed ``version``."""
         times = {record["id"]: float(record["seconds"]) for record in self._context.store.records("commits")}
-        return max(times.get(f"g{group.index}/v{version}", 0.0) for group in self._context.groups)
+        ids = [f"g{group.index}/v{version}" for group in self._context.groups]
+        # A learner that was killed right after its commit left no note of it.
+        return max((times[key] for key in ids if key in times), default=round(self._context.seconds(), 3))

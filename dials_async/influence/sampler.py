@@ -6,11 +6,13 @@ groups, which therefore move in lock-step.
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.errors import QueueFullError
+from dials_async.errors import QueueFullError, VersionConflictError
 from dials_async.influence.training import AipResult, train_aip
 from dials_async.kernels.bits import packed_size
 from dials_async.kernels.rng import seed64
@@ -23,39 +25,64 @@ from dials_async.store.base import AipState
 #: Seconds between looks at the stop signal while waiting.
 POLL_S = 0.1
 
+#: Seconds without a new version, and with no GS task waiting for a worker, after which joint episodes are
+#: asked for again.
+ASK_AGAIN_S = 60.0
+
 
 class GsSampler:
     """Keeps the AIPs of a run fresh until its last refresh, or until told to stop."""
 
-    def __init__(self, context: RunContext, threads: int) -> None:
+    def __init__(self, context: RunContext, threads: int, released: Event | None = None) -> None:
+        """``released``, once set, ends this sampler alone: another process has taken over."""
         self._context = context
         self._threads = threads
+        self._released = released or Event()
+        self.doing = "starting"
+        """What it is at, or waits for, in a few words."""
 
     def run(self) -> None:
         """Serve the run to its end."""
-        if self._context.store.aip_version() < 0:
+        store = self._context.store
+        if store.aip_version() < 0:
             self._commit_untrained()
         if self._context.config.run.simulator == "gs":
             self._ask_for_joint_episodes()
             return
+        for done in range(store.aip_version()):  # in case the one before was killed before it did
+            self._context.release(self._version_of(done))
         with ThreadPoolExecutor(self._threads, thread_name_prefix="aip") as pool:
-            for refresh in range(self._context.clock.n_refreshes):
-                if self._context.store.aip_version() > refresh:  # done before a restart
-                    continue
-                version = self._context.clock.first_version(refresh * self._context.clock.refresh_steps)
-                versions = self._wait_for_versions(version)
-                if versions is None or not self._refresh(refresh, versions, pool):
+            # The store says how far it is, also after a restart: AIP version m is what refresh m - 1 made.
+            while (refresh := store.aip_version()) < self._context.clock.n_refreshes:
+                versions = self._wait_for_versions(self._version_of(refresh))
+                if versions is None:
                     return
+                try:
+                    if not self._refresh(refresh, versions, pool):
+                        return
+                except VersionConflictError:  # another sampler was faster; or the store was restored
+                    continue
+        self.doing = "done"
+
+    @property
+    def _stopped(self) -> bool:
+        return self._context.stop.is_set() or self._released.is_set()
+
+    def _version_of(self, refresh: int) -> int:
+        """The version of the policies that a refresh is made for: the first at or after refresh x F steps."""
+        return self._context.clock.first_version(refresh * self._context.clock.refresh_steps)
 
     def _commit_untrained(self) -> None:
         context = self._context
         arrays = {f"g{group.index}": group.initial_aips(context.seed) for group in context.groups}
-        context.store.commit_aip(AipState(version=0, steps_per_agent=0, arrays=arrays))
+        with suppress(VersionConflictError):  # another sampler was faster, with the same
+            context.store.commit_aip(AipState(version=0, steps_per_agent=0, arrays=arrays))
 
     def _wait_for_versions(self, version: int) -> list[int] | None:
         """Wait until every group has ``version``; at lag > 0 take what is newest then. None if stopped."""
         context = self._context
-        while not context.stop.is_set():
+        self.doing = f"waiting for version {version} of all groups"
+        while not self._stopped:
             newest = [context.store.group_version(group.index) for group in context.groups]
             if min(newest) >= version:
                 return newest if context.config.rollout.max_policy_lag else [version] * len(newest)
@@ -64,6 +91,7 @@ class GsSampler:
 
     def _refresh(self, refresh: int, versions: list[int], pool: ThreadPoolExecutor) -> bool:
         context, start = self._context, time.monotonic()
+        self.doing = f"collecting data for AIP version {refresh + 1}"
         n_episodes = -(-context.config.aip.gs_steps // context.domain.episode_steps)
         weights = [context.store.weights(k, version) for k, version in enumerate(versions)]
         actors = [group.actors(w) for group, w in zip(context.groups, weights, strict=True)]
@@ -71,6 +99,7 @@ class GsSampler:
             joint = run_joint(
                 context.domain, context.groups, actors, n_episodes, context.seed, "aip-data", (refresh,)
             )
+        self.doing = f"training AIP version {refresh + 1}"
         newest = context.store.aip(refresh)
         aips = {group.index: np.array(newest.arrays[f"g{group.index}"]) for group in context.groups}
         jobs = [
@@ -99,7 +128,7 @@ class GsSampler:
     ) -> AipResult | None:
         """Train one AIP in place; None if the run was stopped before."""
         context, group, aip = self._context, self._context.groups[k], self._context.config.aip
-        if context.stop.is_set():
+        if self._stopped:
             return None
         with context.phases("aip"):
             n_bytes = packed_size(group.spec.dset_bits)
@@ -118,32 +147,41 @@ class GsSampler:
 
     def _ask_for_joint_episodes(self) -> None:
         context = self._context
-        store, n_groups = context.store, len(context.groups)
-        asked = -1
-        while not context.stop.is_set():
-            versions = [store.group_version(group.index) for group in context.groups]
-            version = min(versions)
+        store, broker, tasks = context.store, context.broker, gs_tasks(context.name)
+        asked, asked_at, reconnects = -1, 0.0, broker.reconnects
+        while not self._stopped:
+            version = min(store.group_version(group.index) for group in context.groups)
             if version >= context.clock.n_updates:
+                self.doing = "done"
                 return
-            if version > asked:  # a group that is ahead, after a restart, drops its copy
-                for index in range(context.config.rollout.tasks_per_update):
-                    task = RolloutTask(
-                        run=context.name,
-                        kind="gs",
-                        group=-1,
-                        update=version,
-                        index=index,
-                        episodes=context.config.rollout.episodes_per_task,
-                        policy_versions=(version,) * n_groups,
-                        aip_version=0,
-                    )
-                    try:
-                        context.broker.publish(gs_tasks(context.name), encode_task(task))
-                    except QueueFullError:
-                        break
-                else:
-                    asked = version
+            self.doing = f"waiting for version {version + 1} of all groups"
+            idle = time.monotonic() - asked_at > ASK_AGAIN_S and broker.depth(tasks) == 0
+            # A group that is ahead, after a restart, drops its copy. A broker that went away lost its tasks.
+            if version >= 0 and (version != asked or broker.reconnects != reconnects or idle):
+                reconnects = broker.reconnects
+                if self._publish_joint(tasks, version):
+                    asked, asked_at = version, time.monotonic()
             store.wait(POLL_S)
+
+    def _publish_joint(self, tasks: str, version: int) -> bool:
+        """Ask for the joint episodes of the update from ``version``; False if the queue is full."""
+        context = self._context
+        for index in range(context.config.rollout.tasks_per_update):
+            task = RolloutTask(
+                run=context.name,
+                kind="gs",
+                group=-1,
+                update=version,
+                index=index,
+                episodes=context.config.rollout.episodes_per_task,
+                policy_versions=(version,) * len(context.groups),
+                aip_version=0,
+            )
+            try:
+                context.broker.publish(tasks, encode_task(task))
+            except QueueFullError:
+                return False
+        return True
 
 
 def _record(version: int, steps: int, results: list[AipResult], seconds: float) -> dict[str, object]:

@@ -62,11 +62,6 @@ if "NUMBA_CACHE_DIR" not in os.environ:
         _remove_old_folders(CACHE_FOLDER)
 
 
-def kernels_are_cached() -> bool:
-    """Whether some kernels of this source were compiled before (else the first run compiles them)."""
-    return any(CACHE_FOLDER.rglob("*.nbc"))
-
-
 #: Options of every kernel. nogil: threads run kernels at the same time. error_model "numpy": without the
 #: checks for division by zero loops vectorise (10 x on tanh).
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _FASTMATH}

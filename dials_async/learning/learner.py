@@ -5,88 +5,95 @@ then acknowledge the experience. Whatever is lost is asked for again; tasks are 
 deduplicated by (update, index, agent).
 """
 
+import logging
+import time
 from collections.abc import Sequence
+from threading import Event
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.errors import BadMessageError, QueueFullError, TrainingError
+from dials_async.errors import TrainingError, VersionConflictError
 from dials_async.groups import Group
 from dials_async.kernels.rng import seed64
+from dials_async.learning.inbox import Arrivals, Inbox
 from dials_async.learning.ppo import Scratch, make_scratch, update_agent
+from dials_async.learning.requests import POLL_S, Requests
 from dials_async.learning.settings import HEALTH, make_settings, schedules
-from dials_async.messaging.broker import Consumer, Delivery, experience, rollout_tasks
-from dials_async.messaging.schema import (
-    Experience,
-    ExperienceShape,
-    RolloutTask,
-    decode_experience,
-    encode_task,
-)
+from dials_async.learning.tally import count
+from dials_async.messaging.broker import Consumer, experience
+from dials_async.messaging.schema import Experience
 from dials_async.run_context import RunContext
 from dials_async.store.base import GroupState
 
-#: Seconds between looks at the stop signal while waiting.
-POLL_S = 0.1
-
-#: Seconds without any experience after which the tasks are published again: a broker that lost its queues,
-#: or a worker that died with an acknowledged task, costs this much and nothing else.
+#: Seconds without any experience, and with no task waiting for a worker, after which tasks are published
+#: again. A broken connection is noticed at once; this is for what nobody noticed.
 ASK_AGAIN_S = 60.0
 
-_Key = tuple[int, int, int]  # update, task index, agent
+#: Seconds of waiting between looks at the store: another learner may have made the update.
+LOOK_S = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 class GroupLearner:
     """Learns for one group until its last update, or until told to stop."""
 
-    def __init__(self, context: RunContext, group: Group) -> None:
+    def __init__(self, context: RunContext, group: Group, released: Event | None = None) -> None:
+        """``released``, once set, ends this learner alone: its group is another process's now."""
         self._context = context
         self._group = group
-        config = context.config
-        self._lag = config.rollout.max_policy_lag
-        self._n_tasks = config.rollout.tasks_per_update
-        self._n_episodes = config.rollout.episodes_per_task
-        self._steps = context.domain.episode_steps
-        self._asks = (
-            config.run.simulator != "gs"
-        )  # on the GS one joint episode serves all groups: the sampler asks
-        self._settings = make_settings(config, group)
+        self._released = released or Event()
+        rollout = context.config.rollout
+        # Less would deadlock: nothing is acknowledged before the commit that needs all of it.
+        self._prefetch = (rollout.max_policy_lag + 1) * rollout.tasks_per_update * group.n_agents
+        self._settings = make_settings(context.config, group)
+        n_episodes = rollout.tasks_per_update * rollout.episodes_per_task
         self._scratch: Scratch = make_scratch(
-            group.actor, group.critic, self._settings, self._n_tasks * self._n_episodes, self._steps
+            group.actor, group.critic, self._settings, n_episodes, context.domain.episode_steps
         )
         self._update_agent = update_agent
-        if config.ppo.backend == "torch":
+        if context.config.ppo.backend == "torch":
             from dials_async.learning import ppo_torch  # seconds to import: only where it is asked for
 
             self._update_agent = ppo_torch.update_agent
-        self._shape = ExperienceShape(
-            self._n_episodes, self._steps, group.spec.observation_bytes, group.spec.n_actions
-        )
-        self._asked_up_to = -1  # last update whose tasks were published
-        self._inbox: dict[_Key, tuple[Experience, Delivery]] = {}
-        self._asked_again: set[tuple[int, int, int]] = set()  # update, task index, version then
+        self._inbox = Inbox(context, group)
+        self._requests = Requests(context, group)
+        self._interruptions = 0  # of the consumer, as far as they were answered by asking again
+        self._dropped_before = 0  # of the inbox's count, as far as it is in a commit
         self.health = np.zeros((group.n_agents, len(HEALTH)))
-        self.lag_counts: dict[int, int] = {}
-        """Messages used so far by how many versions they were old."""
-        self.dropped = 0
+        self.doing = "starting"
+        """What it is at, or waits for, in a few words."""
+        self.version = -1
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """What arrived in this process and was not used."""
+        return self._inbox.arrivals
 
     def run(self) -> None:
-        """Learn until the run is done or ``context.stop`` is set."""
+        """Learn until the run is done, ``context.stop`` is set, or the group is released."""
         context, group = self._context, self._group
         state = context.store.latest_group(group.index) or self._commit_first()
-        self._asked_up_to = state.version - 1
-        queues = [experience(context.name, agent) for agent in group.agents]
-        # Less would deadlock: nothing is acknowledged before the commit that needs all of it.
-        prefetch = (self._lag + 1) * self._n_tasks * group.n_agents
-        consumer = context.broker.consumer(queues, prefetch)
+        self._requests.start(state.version)
+        consumer = context.broker.consumer(
+            [experience(context.name, agent) for agent in group.agents], self._prefetch
+        )
         try:
-            while state.version < context.clock.n_updates and not context.stop.is_set():
-                if not self._ask(state.version) or not self._collect(consumer, state.version):
-                    return
-                state = self._update(consumer, state)
+            while state.version < context.clock.n_updates and not self._stopped:
+                self.version = state.version
+                if self._collect(consumer, state.version):
+                    state = self._update(consumer, state)
+                elif not self._stopped:
+                    state = self._follow(consumer, state)
+            self.version, self.doing = state.version, "done"
         finally:
             consumer.close()
+
+    @property
+    def _stopped(self) -> bool:
+        return self._context.stop.is_set() or self._released.is_set()
 
     def _commit_first(self) -> GroupState:
         weights = self._group.initial_weights(self._context.seed)
@@ -98,117 +105,92 @@ class GroupLearner:
             arrays={"weights": weights, "adam_m": zeros, "adam_v": zeros},
             meta={"adam_steps": 0},
         )
-        self._context.store.commit_group(state)
+        try:
+            self._context.store.commit_group(state)
+        except VersionConflictError:
+            newest = self._context.store.latest_group(self._group.index)
+            if newest is None:  # it was there a moment ago
+                raise
+            return newest
         return state
 
-    def _ask(self, version: int) -> bool:
-        """Publish the tasks that may be in flight at ``version``; False if stopped while waiting for AIPs."""
-        last = min(version + self._lag, self._context.clock.n_updates - 1)
-        while self._asked_up_to < last:
-            update = self._asked_up_to + 1
-            # At lag 0 the AIP version is pinned, and this is the barrier of a refresh.
-            needed = self._context.clock.aip_version(version if self._lag == 0 else 0)
-            if self._asks and not self._wait_for_aip(needed):
-                return False
-            self._publish_tasks(update, needed)
-            self._asked_up_to = update
-        return True
-
-    def _publish_tasks(self, update: int, aip_version: int) -> None:
-        for index in range(self._n_tasks if self._asks else 0):
-            self._publish_task(update, index, aip_version)
-
-    def _publish_task(self, update: int, index: int, aip_version: int) -> None:
-        context = self._context
-        task = RolloutTask(
-            run=context.name,
-            kind="ials",
-            group=self._group.index,
-            update=update,
-            index=index,
-            episodes=self._n_episodes,
-            policy_versions=(update if self._lag == 0 else -1,),
-            aip_version=aip_version if self._lag == 0 else -1,
-        )
-        while True:
-            try:
-                context.broker.publish(rollout_tasks(context.name), encode_task(task))
-                return
-            except QueueFullError:
-                if context.stop.wait(POLL_S):
-                    return
-
-    def _wait_for_aip(self, version: int) -> bool:
-        while self._context.store.aip_version() < version:
-            if self._context.stop.is_set():
-                return False
-            self._context.store.wait(POLL_S)
-        return True
-
     def _collect(self, consumer: Consumer, version: int) -> bool:
-        """Receive until every message of the update from ``version`` is here; False if stopped before."""
-        wanted = [(version, index, agent) for index in range(self._n_tasks) for agent in self._group.agents]
-        idle_s = 0.0
-        while any(key not in self._inbox for key in wanted):
-            if self._context.stop.is_set():
+        """Ask for the experience of the update from ``version`` and receive until all of it is here.
+
+        False if stopped before, or if the newest version in the store is another one.
+        """
+        inbox, requests = self._inbox, self._requests
+        patience_s = ASK_AGAIN_S
+        heard = looked = time.monotonic()
+        all_is_asked_for = False
+        while not all_is_asked_for or inbox.missing(version):
+            now = time.monotonic()
+            if self._stopped:
                 return False
-            delivery = consumer.receive(POLL_S)
-            if delivery is None:
-                idle_s += POLL_S
-                if idle_s >= ASK_AGAIN_S and self._lag == 0:
-                    self._publish_tasks(version, self._context.clock.aip_version(version))
-                    idle_s = 0.0
-                continue
-            idle_s = 0.0
-            self._take(consumer, delivery, version)
+            if now - looked > LOOK_S:
+                looked = now
+                if self._context.store.group_version(self._group.index) != version:
+                    return False
+            if not all_is_asked_for:
+                all_is_asked_for = requests.publish(version)
+                heard = now
+            if all_is_asked_for:
+                self.doing = f"collecting experience for update {version + 1}"
+                delivery = consumer.receive(POLL_S)
+            else:
+                self.doing = f"waiting for AIP version {self._context.clock.aip_version(version)}"
+                delivery = consumer.receive(0.0)
+            if delivery is not None:
+                heard = now
+                too_old = inbox.take(consumer, delivery, version)
+                if too_old is not None:
+                    requests.renew(*too_old, version)
+            elif not all_is_asked_for:
+                self._context.store.wait(POLL_S)
+            elif consumer.interruptions != self._interruptions:
+                # The broker may have lost what it had: tasks and experience are transient.
+                self._interruptions = consumer.interruptions
+                self._ask_again(version, "the connection to the broker was lost")
+            elif now - heard > patience_s and not requests.are_waiting:
+                self._ask_again(version, f"no experience for {patience_s:.0f} s")
+                heard, patience_s = now, 2 * patience_s
         return True
 
-    def _take(self, consumer: Consumer, delivery: Delivery, version: int) -> None:
-        try:
-            message = decode_experience(delivery.body, self._shape)
-            self._check(message)
-        except BadMessageError as error:
-            consumer.reject(delivery, str(error))
-            return
-        key = (message.update, message.index, message.agent)
-        behind = message.update < version or key in self._inbox  # used already, or a second copy
-        if behind or message.update > version + self._lag:  # or left over by a run that was further on
-            consumer.ack(delivery)
-        elif message.update - message.policy_version > self._lag:
-            self.dropped += 1
-            consumer.ack(delivery)
-            request = (message.update, message.index, version)
-            if request not in self._asked_again:  # once for the task, not for each of its messages
-                self._asked_again.add(request)
-                self._publish_task(message.update, message.index, -1)
-        else:
-            self._inbox[key] = (message, delivery)
+    def _ask_again(self, version: int, why: str) -> None:
+        missing = {update: self._inbox.missing(update) for update in self._requests.in_flight(version)}
+        tasks = sum(len(indices) for indices in missing.values())
+        if tasks:
+            logger.warning("group %d: asking again for %d tasks: %s", self._group.index, tasks, why)
+            self._requests.again(version, missing)
 
-    def _check(self, message: Experience) -> None:
-        if message.run != self._context.name:
-            raise BadMessageError(
-                f"experience of run '{message.run}' in a queue of run '{self._context.name}'"
-            )
-        if message.agent not in self._group.agents or not 0 <= message.index < self._n_tasks:
-            raise BadMessageError(
-                f"agent {message.agent}, task {message.index}: not of group {self._group.index}"
-            )
+    def _follow(self, consumer: Consumer, state: GroupState) -> GroupState:
+        """Go on from the store's newest version: it is the only truth, and not the one that was expected.
+
+        It is ahead if another learner has the group too, or behind if the store was restored.
+        """
+        newest = self._context.store.latest_group(self._group.index) or self._commit_first()
+        logger.warning(
+            "group %d: the newest version is %d, not %d; going on from there",
+            self._group.index,
+            newest.version,
+            state.version,
+        )
+        self._inbox.settle(consumer, newest.version)
+        self._requests.start(newest.version, others_asked=newest.version > state.version)
+        return newest
 
     def _update(self, consumer: Consumer, state: GroupState) -> GroupState:
-        context, group, version = self._context, self._group, state.version
-        batches = {
-            agent: [self._inbox[version, index, agent] for index in range(self._n_tasks)]
-            for agent in group.agents
-        }
+        context, version = self._context, state.version
+        self.doing = f"learning update {version + 1}"
         with context.phases("learn"):
-            new = self._learn(state, {agent: [m for m, _ in batch] for agent, batch in batches.items()})
-        context.store.commit_group(new)
-        self._asked_again = {request for request in self._asked_again if request[2] > version}
+            new = self._learn(state, self._inbox.batches(version))
+        try:
+            context.store.commit_group(new)
+        except VersionConflictError:
+            return self._follow(consumer, state)
+        self._dropped_before = self._inbox.arrivals.dropped
         self._note_time(new)
-        for agent, batch in batches.items():
-            for index, (_, delivery) in enumerate(batch):
-                consumer.ack(delivery)
-                del self._inbox[version, index, agent]
+        self._inbox.settle(consumer, new.version)
         return new
 
     def _learn(self, state: GroupState, batches: dict[int, list[Experience]]) -> GroupState:
@@ -220,9 +202,6 @@ class GroupLearner:
         settings = self._settings._replace(entropy=entropy)
         for row, agent in enumerate(group.agents):
             batch = batches[agent]
-            lags = [state.version - message.policy_version for message in batch]
-            for lag in lags:
-                self.lag_counts[lag] = self.lag_counts.get(lag, 0) + 1
             after = self._update_agent(
                 group.actor,
                 group.critic,
@@ -236,7 +215,7 @@ class GroupLearner:
                 _joined([message.rewards for message in batch]),
                 _joined([message.log_probs for message in batch]),
                 self._terminated(batch),
-                max(lags) > 0,
+                any(message.policy_version < state.version for message in batch),
                 settings,
                 rate,
                 np.uint64(seed64(context.seed, "ppo", agent, state.version)),
@@ -249,12 +228,20 @@ class GroupLearner:
                 f"the weights of agents {broken} are not finite after update {state.version}: "
                 f"lower ppo.learning_rate ({context.config.ppo.learning_rate}) or ppo.max_gradient_norm"
             )
+        counts = count(
+            state.meta,
+            state.version,
+            [message for batch in batches.values() for message in batch],
+            context.store.aip_version(),
+            self._inbox.arrivals.dropped - self._dropped_before,
+            self.health,
+        )
         return GroupState(
             group=group.index,
             version=state.version + 1,
             steps_per_agent=context.clock.steps(state.version + 1),
             arrays={"weights": weights, "adam_m": m, "adam_v": v},
-            meta={"adam_steps": int(after)},
+            meta={"adam_steps": int(after), **counts},
         )
 
     def _terminated(self, batch: list[Experience]) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ def rollout_tasks(run: str) -> str:
 
 
 def gs_tasks(run: str) -> str:
-    """The queue of GS episodes: AIP data, evaluation, training on the GS."""
+    """The queue of joint episodes of the GS, for training on it."""
     return f"dials.{run}.tasks.gs"
 
 
@@ -57,12 +57,22 @@ class Consumer(Protocol):
         """
         ...
 
+    # A delivery that a lost connection took back is redelivered; settling it does nothing.
+
     def ack(self, delivery: Delivery) -> None:
         """Done with it: the broker forgets it. Raises BrokerError if it is not in flight here."""
         ...
 
     def reject(self, delivery: Delivery, reason: str) -> None:
         """Move it to the dead letters for good. Raises BrokerError if it is not in flight here."""
+        ...
+
+    @property
+    def interruptions(self) -> int:
+        """How often its connection was lost and is there again: messages may have been lost with it.
+
+        Counted once it is there again, so what is published after a look at a new count is not lost by it.
+        """
         ...
 
     def close(self) -> None:
@@ -73,10 +83,24 @@ class Consumer(Protocol):
 class Broker(Protocol):
     """Named queues; used by many threads. Once closed, all but close raise BrokerError."""
 
-    def declare(self, queue: str, max_messages: int, max_bytes: int = MAX_QUEUE_BYTES) -> None:
+    def declare(
+        self,
+        queue: str,
+        max_messages: int,
+        max_bytes: int = MAX_QUEUE_BYTES,
+        single_consumer: bool = False,
+    ) -> None:
         """Make ``queue`` exist; the bounds count ready messages, not those in flight.
 
-        Declaring again with equal bounds does nothing. Raises BrokerError if the bounds differ.
+        With ``single_consumer`` one consumer of the queue is served at a time, the one that came first; when
+        it ends, the next takes over. Declaring again alike does nothing. Raises BrokerError if it differs.
+        """
+        ...
+
+    def delete(self, queue: str) -> None:
+        """Remove ``queue`` and what is in it; one that does not exist is ignored.
+
+        Close its consumers before: what an open one gets until the queue is declared again is not defined.
         """
         ...
 
@@ -105,7 +129,16 @@ class Broker(Protocol):
         ...
 
     def dead_letters(self) -> list[DeadLetter]:
-        """The newest rejected messages, oldest first; they stay."""
+        """The newest rejected messages, oldest first; they stay. A broker may cut a long body."""
+        ...
+
+    def dead_letter_count(self) -> int:
+        """How many dead letters there are; cheap."""
+        ...
+
+    @property
+    def reconnects(self) -> int:
+        """How often a connection to the broker was lost and is there again."""
         ...
 
     def close(self) -> None:

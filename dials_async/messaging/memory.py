@@ -28,6 +28,7 @@ class _Message:
 class _Queue:
     max_messages: int
     max_bytes: int
+    single_consumer: bool
     ready: deque[_Message] = field(default_factory=deque)
     ready_bytes: int = 0
     consumers: list["MemoryConsumer"] = field(default_factory=list)
@@ -38,6 +39,9 @@ class _Queue:
         self.ready = deque(sorted([*again, *self.ready], key=lambda m: m.sequence))
         self.ready_bytes += sum(len(m.body) for m in again)
         self.wake()
+
+    def serves(self, consumer: "MemoryConsumer") -> bool:
+        return not self.single_consumer or self.consumers[0] is consumer
 
     def wake(self) -> None:
         # All of them: a single one might be out of credit or about to time out, and the wake-up be lost.
@@ -57,15 +61,31 @@ class MemoryBroker:
         self._sequence = 0
         self._tag = 0
 
-    def declare(self, queue: str, max_messages: int, max_bytes: int = MAX_QUEUE_BYTES) -> None:
+    def declare(
+        self,
+        queue: str,
+        max_messages: int,
+        max_bytes: int = MAX_QUEUE_BYTES,
+        single_consumer: bool = False,
+    ) -> None:
         """See Broker."""
         if min(max_messages, max_bytes) < 1:
             raise BrokerError(f"queue {queue}: bounds must be positive, got {max_messages}, {max_bytes}")
         with self.lock:
             self.require_open()
-            known = self._queues.setdefault(queue, _Queue(max_messages, max_bytes))
-            if (known.max_messages, known.max_bytes) != (max_messages, max_bytes):
-                raise BrokerError(f"queue {queue} is declared already, with other bounds")
+            asked = (max_messages, max_bytes, single_consumer)
+            known = self._queues.setdefault(queue, _Queue(*asked))
+            if (known.max_messages, known.max_bytes, known.single_consumer) != asked:
+                raise BrokerError(f"queue {queue} is declared already, with other bounds or single_consumer")
+
+    def delete(self, queue: str) -> None:
+        """See Broker."""
+        with self.lock:
+            self.require_open()
+            gone = self._queues.pop(queue, None)
+            if gone is not None:  # its consumers still hold it, and find nothing in it
+                gone.ready.clear()
+                gone.ready_bytes = 0
 
     def publish(self, queue: str, body: bytes) -> None:
         """See Broker."""
@@ -112,6 +132,17 @@ class MemoryBroker:
         with self.lock:
             self.require_open()
             return list(self.dead)
+
+    def dead_letter_count(self) -> int:
+        """See Broker."""
+        with self.lock:
+            self.require_open()
+            return len(self.dead)
+
+    @property
+    def reconnects(self) -> int:
+        """See Broker: nothing to lose."""
+        return 0
 
     def close(self) -> None:
         """See Broker."""
@@ -181,6 +212,11 @@ class MemoryConsumer:
             self._settle(delivery)
             self._broker.bury(DeadLetter(delivery.queue, delivery.body, reason))
 
+    @property
+    def interruptions(self) -> int:
+        """See Consumer: there is no connection to lose."""
+        return 0
+
     def close(self) -> None:
         """See Consumer."""
         with self._broker.lock:
@@ -190,15 +226,19 @@ class MemoryConsumer:
             for name, queue in self._queues.items():
                 queue.consumers.remove(self)
                 held = [message for delivery, message in self._in_flight.values() if delivery.queue == name]
-                if held:
-                    queue.give_back(held)
+                # Even if none: a queue of a single consumer is the next one's now.
+                queue.give_back(held)
             self._in_flight.clear()
             self.changed.notify()
 
     def _take(self) -> Delivery | None:
         if len(self._in_flight) >= self._prefetch:
             return None
-        heads = [(queue.ready[0].sequence, name) for name, queue in self._queues.items() if queue.ready]
+        heads = [
+            (queue.ready[0].sequence, name)
+            for name, queue in self._queues.items()
+            if queue.ready and queue.serves(self)
+        ]
         if not heads:
             return None
         # Oldest message first over all queues: none starves, and no queue needs a turn of its own.

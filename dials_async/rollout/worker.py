@@ -29,6 +29,9 @@ class RolloutWorker:
         self._aips: dict[int, tuple[int, NDArray[np.float32]]] = {}
         self.tasks_done = 0
         self.tasks_outdated = 0
+        self.tasks_rejected = 0
+        self.doing = "starting"
+        """What it is at, or waits for, in a few words."""
 
     def run(self) -> None:
         """Serve until ``context.stop`` is set; a task in hand is finished."""
@@ -39,12 +42,15 @@ class RolloutWorker:
             while not context.stop.is_set():
                 delivery = consumer.receive(POLL_S)
                 if delivery is None:
+                    self.doing = "waiting for a task"
                     continue
                 try:
                     task = decode_task(delivery.body)
+                    self.doing = f"task {task.task_id}"
                     messages = self._simulate(task)
                 except BadMessageError as error:
                     consumer.reject(delivery, str(error))
+                    self.tasks_rejected += 1
                     continue
                 except VersionGoneError:  # a copy of a task whose update was committed long ago
                     self.tasks_outdated += 1

@@ -4,37 +4,29 @@ No server is needed: MemoryBroker and MemoryStore stand in for RabbitMQ and Redi
 so threads use all cores. Everything that a distributed run does happens here too, through the same ports.
 """
 
-import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from dials_async.config import Config
-from dials_async.domains.registry import make_domain
-from dials_async.errors import ConfigError, DialsError, TrainingError
+from dials_async.errors import DialsError, TrainingError
 from dials_async.evaluation.evaluator import Evaluator
-from dials_async.groups import make_groups
 from dials_async.influence.sampler import GsSampler
-from dials_async.influence.schedule import make_clock
 from dials_async.learning.learner import GroupLearner
-from dials_async.learning.settings import HEALTH
-from dials_async.messaging.broker import experience, gs_tasks, rollout_tasks
 from dials_async.messaging.memory import MemoryBroker
 from dials_async.rollout.worker import RolloutWorker
-from dials_async.run_context import RunContext
-from dials_async.runtime.folder import CHECKPOINTS
-from dials_async.store.base import KeepRules
-from dials_async.store.checkpoint import load_checkpoint, save_checkpoint
+from dials_async.runtime.files import RunFiles, restore_checkpoint
+from dials_async.runtime.wiring import (
+    committed_steps,
+    cores,
+    declare_queues,
+    is_complete,
+    keep_rules,
+    make_context,
+)
 from dials_async.store.memory import MemoryStore
-
-#: AIP versions kept: the evaluator may be this many refreshes behind.
-KEPT_AIPS = 8
 
 #: Seconds between looks at the threads, and between calls of ``watch``.
 WATCH_S = 0.2
@@ -59,45 +51,26 @@ class EmbeddedRun:
 
     def __init__(self, name: str, config: Config, folder: Path, resume: bool) -> None:
         """Prepare; raises ConfigError or, on resume, CheckpointError."""
-        domain = make_domain(config.domain)
-        if config.run.simulator == "gs" and config.rollout.max_policy_lag:
-            raise ConfigError(
-                "rollout.max_policy_lag must be 0 with the simulator 'gs': its groups move in lock-step"
-            )
-        groups = make_groups(config, domain)
-        clock = make_clock(config, domain)
-        store = MemoryStore(KeepRules((clock.refresh_steps, clock.eval_steps), keep_last_aips=KEPT_AIPS))
-        self._folder = folder
-        self._fingerprint = config.fingerprint()
+        store = MemoryStore(keep_rules(config))
         self.notes: list[str] = []
         """What the user should know about a resume."""
-        self.context = RunContext(name, config, domain, groups, clock, MemoryBroker(), store)
+        self.context = make_context(name, config, MemoryBroker(), store)
         if resume:
-            self._restore(store)
+            self.notes += restore_checkpoint(store, folder, config.fingerprint())
+            self._go_on_counting()
+        self.files = RunFiles(self.context, folder)
         self.start_steps = min(self.steps_by_group().values(), default=0)
         self._failure: BaseException | None = None
         self._failed_in = ""
-        self._declare_queues()
-        self.learners = [GroupLearner(self.context, group) for group in groups]
+        declare_queues(self.context)
+        self.learners = [GroupLearner(self.context, group) for group in self.context.groups]
         self._parts = self._make_parts()
 
-    def _restore(self, store: MemoryStore) -> None:
-        loaded = load_checkpoint(self._folder / CHECKPOINTS, self._fingerprint)
-        store.restore(loaded.snapshot)
-        self.notes += loaded.warnings
-        sessions = store.records("sessions")
+    def _go_on_counting(self) -> None:
+        sessions = self.context.store.records("sessions")
         if sessions:
             self.context.seconds_before = float(sessions[-1]["seconds"])
             self.context.phases.add(sessions[-1]["phases"])
-
-    def _declare_queues(self) -> None:
-        context, rollout = self.context, self.context.config.rollout
-        tasks = (rollout.max_policy_lag + 1) * rollout.tasks_per_update
-        # Credits bound what is in flight; twice that leaves room for tasks that are asked for again.
-        context.broker.declare(rollout_tasks(context.name), 2 * tasks * len(context.groups) + 16)
-        context.broker.declare(gs_tasks(context.name), 2 * tasks + 16)
-        for agent in range(context.domain.n_agents):
-            context.broker.declare(experience(context.name, agent), 2 * tasks + 16)
 
     def _make_parts(self) -> list[_Part]:
         context = self.context
@@ -107,26 +80,13 @@ class EmbeddedRun:
             for k in range(context.config.runtime.workers)
         ]
         # The AIPs are trained while everybody waits for them: all cores are free.
-        parts.append(_Part("gs-sampler", GsSampler(context, threads=_cores()).run, ends=True))
+        parts.append(_Part("gs-sampler", GsSampler(context, threads=cores()).run, ends=True))
         parts.append(_Part("evaluator", Evaluator(context).run, ends=True))
         return parts
 
     def steps_by_group(self) -> dict[int, int]:
         """Committed steps per agent of each group."""
-        states = {group.index: self.context.store.latest_group(group.index) for group in self.context.groups}
-        return {index: state.steps_per_agent if state else 0 for index, state in states.items()}
-
-    def learning(self) -> dict[str, Any]:
-        """How learning went in this session: lag of the experience used, what was dropped, health of PPO."""
-        lags: Counter[int] = Counter()
-        for learner in self.learners:
-            lags.update(learner.lag_counts)
-        health = np.concatenate([learner.health for learner in self.learners]).mean(axis=0)
-        return {
-            "policy_lag_messages": {str(lag): count for lag, count in sorted(lags.items())},
-            "messages_dropped": sum(learner.dropped for learner in self.learners),
-            "last_update": {name: round(float(x), 6) for name, x in zip(HEALTH, health, strict=True)},
-        }
+        return {group.index: steps for group, steps in committed_steps(self.context).items()}
 
     def start(self) -> None:
         """Start all threads."""
@@ -144,20 +104,16 @@ class EmbeddedRun:
             self.context.stop.set()
 
     def wait(self, watch: Callable[[], None]) -> bool:
-        """Wait for the end, saving checkpoints on the way; ``watch`` is called several times a second.
+        """Wait for the end, keeping the run's files up to date; ``watch`` is called several times a second.
 
         Returns whether the run is complete (False: it was stopped). Raises the first failure of a thread.
         """
-        context = self.context
-        next_save = time.monotonic() + context.config.runtime.checkpoint_seconds
         try:
             while any(part.thread and part.thread.is_alive() for part in self._parts if part.ends):
                 watch()
-                if context.stop.wait(WATCH_S):
+                if self.context.stop.wait(WATCH_S):
                     break
-                if time.monotonic() >= next_save:
-                    self.save()
-                    next_save = time.monotonic() + context.config.runtime.checkpoint_seconds
+                self.files.update()
         except Exception:  # a full disk, say: no thread goes on behind the error
             self._halt()
             raise
@@ -165,9 +121,7 @@ class EmbeddedRun:
         watch()
         if self._failure is not None:
             self._raise_failure(self._failure)
-        total = context.clock.total_steps
-        evaluated = any(r["final"] and r["steps"] == total for r in context.store.records("evaluations"))
-        return evaluated and all(steps == total for steps in self.steps_by_group().values())
+        return is_complete(self.context)
 
     def _raise_failure(self, failure: BaseException) -> None:
         if isinstance(failure, DialsError):
@@ -177,7 +131,8 @@ class EmbeddedRun:
     def stop(self) -> None:
         """Let every thread finish the kernel it is in, and save."""
         self._halt()
-        self.save()
+        self.files.save_checkpoint()
+        self.files.update()
 
     def _halt(self) -> None:
         self.context.stop.set()
@@ -186,22 +141,3 @@ class EmbeddedRun:
             if part.thread is not None:
                 part.thread.join(max(0.0, deadline - time.monotonic()))
         self.context.broker.close()
-
-    def save(self) -> None:
-        """Write a checkpoint."""
-        context = self.context
-        if context.store.aip_version() < 0:
-            return  # nothing was committed yet
-        context.store.append_record(
-            "sessions",
-            {
-                "id": f"{context.seconds():.3f}",
-                "seconds": round(context.seconds(), 3),
-                "phases": {phase: round(value, 3) for phase, value in context.phases.seconds().items()},
-            },
-        )
-        save_checkpoint(self._folder / CHECKPOINTS, context.store.snapshot(), self._fingerprint)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

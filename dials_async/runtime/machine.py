@@ -1,10 +1,15 @@
 """What a run was made on: processor, memory, system, versions of the libraries."""
 
+import hashlib
 import os
 import platform
 import sys
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
+
+import dials_async
 
 
 def machine() -> dict[str, Any]:
@@ -30,3 +35,13 @@ def _cpu() -> str:
     except OSError:  # not Linux
         names = []
     return names[0] if names else platform.processor() or platform.machine()
+
+
+@cache
+def code_version() -> str:
+    """Version and a hash of the source: processes that differ here may differ in their results."""
+    root = Path(dials_async.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return f"{dials_async.__version__}+{digest.hexdigest()[:8]}"

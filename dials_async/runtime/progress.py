@@ -3,13 +3,15 @@
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Set
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from dials_async.runtime.embedded import EmbeddedRun
+from dials_async.run_context import RunContext
+from dials_async.runtime.wiring import committed_steps
 
 #: Seconds between lines where the output is not a terminal.
 LINE_EVERY_S = 10.0
@@ -27,10 +29,12 @@ class _Details(ProgressColumn):
 
 
 class ProgressView:
-    """Shows the state of an embedded run: a context manager; call ``update`` several times a second."""
+    """Shows the state of a run: a context manager; call ``update`` several times a second."""
 
-    def __init__(self, run: EmbeddedRun, quiet: bool) -> None:
-        self._run = run
+    def __init__(self, context: RunContext, busy_with: Callable[[], Set[str]], quiet: bool) -> None:
+        """``busy_with`` names the phases that some thread or process of the run is in at this moment."""
+        self._context = context
+        self._busy_with = busy_with
         self._quiet = quiet
         self._console = Console(file=sys.stderr)
         self._samples: deque[tuple[float, int]] = deque()
@@ -48,7 +52,7 @@ class ProgressView:
     def __enter__(self) -> "ProgressView":
         if self._bar is not None:
             self._bar.start()
-            self._bar.add_task("run", total=self._run.context.clock.total_steps)
+            self._bar.add_task("run", total=self._context.clock.total_steps)
         return self
 
     def __exit__(
@@ -61,26 +65,24 @@ class ProgressView:
         """Show the present state."""
         if self._quiet:
             return
-        by_group = self._run.steps_by_group()
-        n = {group.index: group.n_agents for group in self._run.context.groups}
-        total = sum(steps * n[group] for group, steps in by_group.items())
+        total = sum(steps * group.n_agents for group, steps in committed_steps(self._context).items())
         now = time.monotonic()
         self._samples.append((now, total))
         while len(self._samples) > 2 and now - self._samples[0][0] > RATE_OVER_S:
             self._samples.popleft()
-        done = total // self._run.context.domain.n_agents
+        done = total // self._context.domain.n_agents
         if self._bar is not None:
             self._bar.update(
                 self._bar.task_ids[0], completed=done, details=self._details(done, self._console.width - 32)
             )
         elif now >= self._next_line:
             self._next_line = now + LINE_EVERY_S
-            share = done / self._run.context.clock.total_steps
+            share = done / self._context.clock.total_steps
             print(f"{share:4.0%}  {self._details(done)}", file=sys.stderr, flush=True)
 
     def _details(self, done: int, columns: int = 1000) -> str:
         """The state in one line of at most ``columns``: what matters least is left out first."""
-        context = self._run.context
+        context = self._context
         parts = {"steps": f"{done:,} steps per agent"}
         rate = self._rate()
         if rate > 0:
@@ -106,7 +108,7 @@ class ProgressView:
         return (after - before) / (last - first) if last > first else 0.0
 
     def _phase(self, left: int) -> str:
-        busy = self._run.context.phases.busy_with()
+        busy = self._busy_with()
         if left and not busy & {"rollout", "learn"}:
             for phase in ("aip", "collect"):
                 if phase in busy:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dials_async.evaluation.evaluator import BASELINE_SEED
+from dials_async.learning.tally import summarise_learning
 from dials_async.rollout.joint import run_joint
 from dials_async.run_context import RunContext
 from dials_async.runtime.folder import (
@@ -52,12 +53,13 @@ def weights_sha256(context: RunContext) -> str:
     return digest.hexdigest()
 
 
-def summarise_run(context: RunContext, command: str, learning: Mapping[str, Any]) -> dict[str, Any]:
+def summarise_run(context: RunContext, command: str, phases: Mapping[str, float]) -> dict[str, Any]:
     """The content of summary.json, of a finished run."""
     final = [record for record in context.store.records("evaluations") if record["final"]][-1]
     baselines = context.store.records("baselines")
     seconds = context.seconds()
     steps = context.clock.total_steps
+    states = [state for group in context.groups if (state := context.store.latest_group(group.index))]
     return {
         "preset": context.config.preset,
         "simulator": context.config.run.simulator,
@@ -67,7 +69,7 @@ def summarise_run(context: RunContext, command: str, learning: Mapping[str, Any]
         "total_agent_steps": steps * context.domain.n_agents,
         "wall_seconds": round(seconds, 3),
         "agent_steps_per_second": round(steps * context.domain.n_agents / seconds, 1),
-        "seconds": {phase: round(value, 3) for phase, value in context.phases.seconds().items()},
+        "seconds": {phase: round(value, 3) for phase, value in phases.items()},
         "final_return_mean": final["return_mean"],
         "final_return_se": final["return_se"],
         "final_greedy_return_mean": final["greedy_return_mean"],
@@ -80,7 +82,7 @@ def summarise_run(context: RunContext, command: str, learning: Mapping[str, Any]
         "return_per_agent": final["return_per_agent"],
         "influence_ce": final["influence_ce_mean"],
         "aip_refreshes": len(context.store.records("refreshes")),
-        "learning": dict(learning),
+        "learning": dict(summarise_learning(states)),
         "weights_sha256": weights_sha256(context),
         "versions": library_versions(),
         "machine": machine(),
@@ -103,11 +105,11 @@ def record_scene(context: RunContext) -> dict[str, Any]:
 
 
 def write_results(
-    context: RunContext, folder: Path, command: str, learning: Mapping[str, Any]
+    context: RunContext, folder: Path, command: str, phases: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Write all files of a finished run but the report; returns the summary."""
+    """Write all files of a finished run but the report; ``phases`` are busy seconds. Returns the summary."""
     write_progress(context, folder)
     write_atomically(folder / SCENE, json.dumps(record_scene(context), separators=(",", ":")))
-    summary = summarise_run(context, command, learning)
+    summary = summarise_run(context, command, phases)
     write_json(folder / SUMMARY, summary)
     return summary

@@ -16,11 +16,9 @@ from dials_async.config import Config
 from dials_async.domains.registry import make_domain
 from dials_async.errors import ConfigError, InterruptedRunError
 from dials_async.influence.schedule import make_clock
-from dials_async.kernels.compile import CACHE_FOLDER, kernels_are_cached
-from dials_async.report import write_report
 from dials_async.runtime.embedded import EmbeddedRun
+from dials_async.runtime.files import has_checkpoint
 from dials_async.runtime.folder import (
-    CHECKPOINTS,
     CONFIG,
     SUMMARY,
     create_run,
@@ -29,7 +27,7 @@ from dials_async.runtime.folder import (
     write_atomically,
 )
 from dials_async.runtime.progress import ProgressView
-from dials_async.runtime.results import write_progress, write_results
+from dials_async.runtime.warmup import compile_kernels
 
 #: Seconds after the first Ctrl-C before which another one is the same: some shells and tools send two.
 SECOND_S = 1.0
@@ -84,11 +82,11 @@ def _resume(folder: Path, steps: int | None, workers: int | None, command: str, 
     config = read_config(folder)
     if workers is not None:
         config = replace(config, runtime=replace(config.runtime, workers=workers))
-    finished = _is_finished(folder, config)
-    extended = _extended(config, steps, finished)
+    finished = is_finished(folder, config)
+    longer = extend(config, steps, finished)
     # A run that was stopped before its first checkpoint has lost nothing: it begins again.
-    saved = finished or any((folder / CHECKPOINTS).glob("checkpoint-*.safetensors"))
-    run = EmbeddedRun(folder.name, extended, folder, resume=saved)
+    saved = finished or has_checkpoint(folder)
+    run = EmbeddedRun(folder.name, longer, folder, resume=saved)
     if finished and run.start_steps >= run.context.clock.total_steps:
         raise ConfigError(
             f"the run '{folder.name}' is finished ({run.start_steps:,} steps per agent): "
@@ -96,19 +94,19 @@ def _resume(folder: Path, steps: int | None, workers: int | None, command: str, 
         )
     if not saved:
         run.notes.append(f"there is no checkpoint of the run '{folder.name}': starting from its beginning")
-    if extended is not config:
+    if longer is not config:
         run.notes.append(
-            f"extending to {extended.run.steps:,} steps per agent; the learning rate stays at its final "
+            f"extending to {longer.run.steps:,} steps per agent; the learning rate stays at its final "
             f"value, {config.ppo.final_learning_rate:g}, "
             f"the weight of the entropy at {config.ppo.final_entropy:g}"
         )
-    write_atomically(folder / CONFIG, extended.to_toml())
+    write_atomically(folder / CONFIG, longer.to_toml())
     for note in run.notes:
         print(f"note: {note}", file=sys.stderr)
     return _carry_out(run, folder, command, quiet)
 
 
-def _is_finished(folder: Path, config: Config) -> bool:
+def is_finished(folder: Path, config: Config) -> bool:
     """Whether summary.json tells of the whole run: an extension in hand has that of the part before."""
     try:
         done = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["agent_steps"]
@@ -117,7 +115,8 @@ def _is_finished(folder: Path, config: Config) -> bool:
     return bool(done == make_clock(config, make_domain(config.domain)).total_steps)
 
 
-def _extended(config: Config, steps: int | None, finished: bool) -> Config:
+def extend(config: Config, steps: int | None, finished: bool) -> Config:
+    """The configuration of a finished run that goes on to ``steps``. Raises ConfigError."""
     if steps is None or steps == config.run.steps:
         return config
     if steps < config.run.steps:
@@ -139,26 +138,14 @@ def _extended(config: Config, steps: int | None, finished: bool) -> Config:
 
 
 def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool) -> Outcome:
-    if not kernels_are_cached() and not quiet:
-        print(
-            f"compiling kernels: once per machine, about a minute (kept in {CACHE_FOLDER.parent})",
-            file=sys.stderr,
-            flush=True,
-        )
-    rows = 0
-
-    def watch() -> None:
-        nonlocal rows
-        view.update()
-        known = len(run.context.store.records("evaluations"))
-        if known != rows:
-            rows = known
-            write_progress(run.context, folder)
-
     try:
-        with _StopOnSignals(run.context.stop), ProgressView(run, quiet) as view:
+        compile_kernels(run.context.config, quiet)
+        with (
+            _StopOnSignals(run.context.stop),
+            ProgressView(run.context, run.context.phases.busy_with, quiet) as view,
+        ):
             run.start()
-            complete = run.wait(watch)
+            complete = run.wait(view.update)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"ended at once; {folder} is as it was last saved. "
@@ -166,9 +153,7 @@ def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool) -> Out
         ) from None
     if not complete:
         return Outcome(folder, False, None)
-    summary = write_results(run.context, folder, command, run.learning())
-    write_report(folder)
-    return Outcome(folder, True, summary)
+    return Outcome(folder, True, run.files.finish(command))
 
 
 class _StopOnSignals(AbstractContextManager["_StopOnSignals"]):

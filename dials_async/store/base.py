@@ -180,3 +180,7 @@ class Store(Protocol):
     def restore(self, snapshot: StoreSnapshot) -> None:
         """Take over ``snapshot``. Raises StoreError unless the store is empty."""
         ...
+
+    def close(self) -> None:
+        """Leave the store; what it holds stays, if it outlives the process. Twice is allowed."""
+        ...

@@ -165,6 +165,9 @@ class MemoryStore:
             self._groups, self._aips, self._records = groups, aips, records
             self._announce()
 
+    def close(self) -> None:
+        """See Store."""
+
     def _pruned(self, known: GroupSnapshot) -> GroupSnapshot:
         newest = known.state.version
         marks = tuple(mark for mark in known.marks if self._rules.keeps_mark(mark, newest))

@@ -1,6 +1,7 @@
 """Contexts ready to learn in, and experience as workers would send it, in order or not."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from rollout.contexts import (
@@ -12,19 +13,20 @@ from rollout.contexts import (
 )
 
 from dials_async.learning.learner import GroupLearner
+from dials_async.learning.tally import lag_counts
 from dials_async.messaging.broker import experience, rollout_tasks
 from dials_async.messaging.schema import Experience, RolloutTask, decode_task, encode_experience
 from dials_async.rollout.ials import IalsRollout
 from dials_async.rollout.worker import messages_of
 from dials_async.run_context import RunContext
-from dials_async.store.memory import MemoryStore
 
 #: Changes the experience of one update before it is sent: messages in, bodies by agent's queue out.
 Mangle = Callable[[list[Experience]], list[tuple[int, bytes]]]
 
 
-def ready(*settings: str, store: MemoryStore | None = None) -> RunContext:
-    context = make_context(*settings, store=store)
+def ready(*settings: str, **parts: Any) -> RunContext:
+    """``parts``: a store or broker to use, as ``make_context`` takes them."""
+    context = make_context(*settings, **parts)
     commit_aips(context, 0)
     commit_aips(context, 1)  # as the first refresh does
     return context
@@ -61,6 +63,13 @@ def learn(context: RunContext, mangle: Mangle = honest) -> GroupLearner:
                 context.broker.publish(experience("r", agent), body)
         assert eventually(lambda: not thread.is_alive())
     return learner
+
+
+def lags_used(context: RunContext) -> dict[int, int]:
+    """Messages used, by policy lag, as the commits counted them."""
+    state = context.store.latest_group(0)
+    assert state is not None
+    return lag_counts(state)
 
 
 def final_weights(context: RunContext) -> np.ndarray:

@@ -16,7 +16,7 @@ from dials_async.messaging.schema import RolloutTask, decode_task, encode_experi
 from dials_async.run_context import RunContext
 from dials_async.store.base import GroupState
 
-from .experience import final_weights, learn, ready, simulate
+from .experience import final_weights, lags_used, learn, ready, simulate
 
 
 def test_experience_that_is_too_old_is_dropped_counted_and_asked_for_again() -> None:
@@ -43,10 +43,10 @@ def test_experience_that_is_too_old_is_dropped_counted_and_asked_for_again() -> 
                 context.broker.publish(experience("r", message.agent), encode_experience(message))
     # Then that is dropped and counted, and what is asked for again completes the update
     assert too_old == 2
-    assert learner.dropped == 2
+    assert learner.arrivals.dropped == 2
     assert context.store.group_version(0) == 4
-    assert set(learner.lag_counts) <= {0, 1}
-    assert sum(learner.lag_counts.values()) == 4 * 2 * 4
+    assert set(lags_used(context)) <= {0, 1}
+    assert sum(lags_used(context).values()) == 4 * 2 * 4
 
 
 def test_experience_left_over_by_a_run_that_was_further_on_does_not_fill_the_prefetch(
@@ -80,7 +80,7 @@ def test_a_task_that_came_too_old_is_asked_for_once_not_once_for_each_message() 
             old = (task.update, task.index, times[task.task_id]) == (3, 0, 1)
             for message in simulate(context, task, version=1 if old else context.store.group_version(0)):
                 context.broker.publish(experience("r", message.agent), encode_experience(message))
-    assert learner.dropped == 4
+    assert learner.arrivals.dropped == 4
     assert times.pop("ials/g0/u3/t0") == 2
     assert set(times.values()) == {1}
 
@@ -111,7 +111,7 @@ def test_experience_of_an_older_version_is_corrected() -> None:
                         changed = replace(message, log_probs=message.log_probs - np.float32(shift))
                         context.broker.publish(experience("r", message.agent), encode_experience(changed))
             assert eventually(lambda: not thread.is_alive())
-        assert learner.lag_counts == {0: 8, 1: 8}
+        assert lags_used(context) == {0: 8, 1: 8}
         state = context.store.latest_group(0)
         assert state is not None
         return state.arrays["weights"]

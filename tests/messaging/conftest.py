@@ -8,21 +8,25 @@ import pytest
 from dials_async.messaging.broker import Broker
 from dials_async.messaging.memory import MemoryBroker
 
-from .helpers import declared
+from .helpers import declared, rabbit_broker
 
 
 @contextmanager
-def memory() -> Iterator[Broker]:
+def memory(_: pytest.FixtureRequest) -> Iterator[Broker]:
     with closing(MemoryBroker()) as broker:
         yield broker
 
 
-FACTORIES: list[Callable[[], AbstractContextManager[Broker]]] = [memory]
+def rabbitmq(request: pytest.FixtureRequest) -> AbstractContextManager[Broker]:
+    return rabbit_broker(request.getfixturevalue("rabbitmq_server").url, patience_s=30.0)
+
+
+FACTORIES: list[Callable[[pytest.FixtureRequest], AbstractContextManager[Broker]]] = [memory, rabbitmq]
 
 
 @pytest.fixture(params=FACTORIES, ids=lambda factory: factory.__name__)
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    with request.param() as broker:
+    with request.param(request) as broker:
         yield broker
 
 

@@ -2,17 +2,48 @@
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
 
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+
+from dials_async.messaging.amqp_queues import dead_queue
 from dials_async.messaging.broker import Broker, Consumer
+from dials_async.messaging.rabbitmq import RabbitBroker
 
 LONG_S = 10.0  # never reached by a test that passes
 SHORT_S = 0.05
 
 
-def declared(broker: Broker, max_messages: int = 1000, max_bytes: int = 10**6) -> str:
+@contextmanager
+def rabbit_broker(url: str, run: str = "", **options: Any) -> Iterator[RabbitBroker]:
+    """A broker object that leaves no queue behind: many tests share the server."""
+    run = run or f"test-{uuid.uuid4().hex}"
+    broker = RabbitBroker(url, run, **options)
+    try:
+        yield broker
+    finally:
+        broker.close()
+    # Not after a failure: the server may be away, and that would hide the failure.
+    with plain_channel(url) as channel:
+        for name in (*broker._declared, dead_queue(run)):
+            channel.queue_delete(name)
+
+
+@contextmanager
+def plain_channel(url: str) -> Iterator[BlockingChannel]:
+    """What somebody else may do to our queues."""
+    with closing(pika.BlockingConnection(pika.URLParameters(url))) as connection:
+        yield connection.channel()
+
+
+def declared(
+    broker: Broker, max_messages: int = 1000, max_bytes: int = 10**6, single_consumer: bool = False
+) -> str:
     name = f"test.{uuid.uuid4().hex}"
-    broker.declare(name, max_messages, max_bytes)
+    broker.declare(name, max_messages, max_bytes, single_consumer)
     return name
 
 

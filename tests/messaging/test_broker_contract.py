@@ -82,7 +82,10 @@ def test_declaring_again_keeps_the_messages_and_other_bounds_are_refused(broker:
     assert broker.depth(queue) == 1
     with pytest.raises(BrokerError):
         broker.declare(queue, 11, 1000)
+    with pytest.raises(BrokerError):
+        broker.declare(queue, 10, 1000, single_consumer=True)
     assert broker.depth(queue) == 1
+    broker.declare(queue, 10, 1000)
 
 
 def test_what_was_acknowledged_never_comes_back(broker: Broker, queue: str) -> None:
@@ -148,3 +151,29 @@ def test_purge_drops_what_is_ready_and_leaves_what_is_in_flight(broker: Broker, 
     assert broker.depth(queue) == 0
     consumer.close()
     assert bodies(broker.consumer([queue], 1), 1) == [b"a"]
+
+
+def test_a_deleted_queue_is_gone_with_its_messages(broker: Broker, queue: str) -> None:
+    broker.publish(queue, b"a")
+    broker.delete(queue)
+    broker.delete(queue)  # unknown by now
+    with pytest.raises(BrokerError):
+        broker.publish(queue, b"b")
+    broker.declare(queue, 5, 500)
+    assert broker.depth(queue) == 0
+    broker.publish(queue, b"c")
+    assert bodies(broker.consumer([queue], 1), 1) == [b"c"]
+
+
+def test_dead_letters_are_counted(broker: Broker, queue: str) -> None:
+    before = broker.dead_letter_count()
+    for number in range(3):
+        broker.publish(queue, bytes([number]))
+    consumer = broker.consumer([queue], 1)
+    for _ in range(2):
+        delivery = consumer.receive(LONG_S)
+        assert delivery is not None
+        consumer.reject(delivery, "test")
+    assert eventually(lambda: broker.dead_letter_count() == before + 2)
+    assert [letter.body for letter in broker.dead_letters()][-2:] == [b"\0", b"\1"]
+    assert broker.reconnects == 0

@@ -158,3 +158,35 @@ def test_every_message_is_acknowledged_exactly_once_by_consumers_that_crash(brok
     assert complete
     assert done == Counter(expected)
     assert eventually(lambda: broker.depth(queue) == 0)
+
+
+def test_a_queue_of_a_single_consumer_serves_the_first_until_it_ends(broker: Broker) -> None:
+    # Given two consumers of such a queue
+    queue = declared(broker, single_consumer=True)
+    first, second = broker.consumer([queue], 3), broker.consumer([queue], 10)
+    for body in (b"a", b"b", b"c", b"d", b"e"):
+        broker.publish(queue, body)
+    # Then the first alone is served, even when it is out of prefetch
+    held = [first.receive(LONG_S) for _ in range(3)]
+    assert [d.body for d in held if d] == [b"a", b"b", b"c"]
+    assert second.receive(SHORT_S) is None
+    assert held[1] is not None
+    first.ack(held[1])
+    # When the first ends while the second waits, then that gets everything, in the old order
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(second.receive, LONG_S)
+        time.sleep(SHORT_S)
+        first.close()
+        deliveries = [waiting.result(LONG_S), *(second.receive(LONG_S) for _ in range(3))]
+    assert [d.body for d in deliveries if d] == [b"a", b"c", b"d", b"e"]
+    assert deliveries[0] is not None
+    assert deliveries[0].redelivered
+    assert (first.interruptions, second.interruptions) == (0, 0)
+
+
+def test_the_second_consumer_takes_over_even_if_nothing_was_in_flight(broker: Broker) -> None:
+    queue = declared(broker, single_consumer=True)
+    first, second = broker.consumer([queue], 1), broker.consumer([queue], 1)
+    first.close()
+    broker.publish(queue, b"a")
+    assert bodies(second, 1) == [b"a"]

@@ -43,16 +43,21 @@ def small_config(*settings: str) -> Config:
 
 
 def make_context(
-    *settings: str, store: Store | None = None, rules: KeepRules | None = None, queue_length: int = 1000
+    *settings: str,
+    store: Store | None = None,
+    rules: KeepRules | None = None,
+    queue_length: int = 1000,
+    broker: MemoryBroker | None = None,
+    single_consumer: bool = False,
 ) -> RunContext:
     """A run named "r" with declared queues, and nothing committed yet."""
     config = small_config(*settings)
     domain = make_domain(config.domain)
-    broker = MemoryBroker()
+    broker = broker or MemoryBroker()
     broker.declare(rollout_tasks("r"), 1000)
     broker.declare(gs_tasks("r"), 1000)
     for agent in range(domain.n_agents):
-        broker.declare(experience("r", agent), queue_length)
+        broker.declare(experience("r", agent), queue_length, single_consumer=single_consumer)
     return RunContext(
         name="r",
         config=config,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dials_async.evaluation.evaluator import Evaluator
+from dials_async.learning.tally import lag_counts
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.folder import read_config
 from dials_async.runtime.results import weights_sha256
@@ -171,14 +172,19 @@ def test_an_evaluator_that_is_behind_leaves_no_evaluation_out(
 def test_a_policy_lag_of_two_trains_to_the_end_within_its_bound(simulator: str, tmp_path: Path) -> None:
     settings = ("rollout.max_policy_lag=2", "run.steps=16000", f"run.simulator={simulator}")
     run = train_to_the_end(tmp_path, small_config(*settings))
-    for learner, group in zip(run.learners, run.context.groups, strict=True):
-        assert set(learner.lag_counts) <= {0, 1, 2}
-        assert sum(learner.lag_counts.values()) == 10 * 2 * group.n_agents
-        assert sum(lag * n for lag, n in learner.lag_counts.items()) > 0
-        assert learner.dropped == 0
+    for group in run.context.groups:
+        state = run.context.store.latest_group(group.index)
+        assert state is not None
+        lags = lag_counts(state)
+        assert set(lags) <= {0, 1, 2}
+        assert sum(lags.values()) == 10 * 2 * group.n_agents
+        assert sum(lag * n for lag, n in lags.items()) > 0
+        assert state.meta["dropped"] == 0
 
 
 def test_without_lag_all_experience_is_of_the_version_that_learns(reference: EmbeddedRun) -> None:
-    for learner, group in zip(reference.learners, reference.context.groups, strict=True):
-        assert learner.lag_counts == {0: 4 * 2 * group.n_agents}
-        assert learner.dropped == 0
+    for group in reference.context.groups:
+        state = reference.context.store.latest_group(group.index)
+        assert state is not None
+        assert lag_counts(state) == {0: 4 * 2 * group.n_agents}
+        assert state.meta["dropped"] == 0

@@ -2,31 +2,53 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from uuid import uuid4
 
 import pytest
 
+from dials_async.servers.redis import RedisServer
 from dials_async.store.base import KeepRules, Store
 from dials_async.store.memory import MemoryStore
+from dials_async.store.redis import RedisStore
 
 MakeStore = Callable[..., Store]
 
 
 @contextmanager
-def memory() -> Iterator[MakeStore]:
+def memory(_: pytest.FixtureRequest) -> Iterator[MakeStore]:
     """Each call of what is yielded makes a new, empty store with these KeepRules; all end together."""
-    with ExitStack():
-        yield lambda rules=None: MemoryStore(rules or KeepRules())
+    yield lambda rules=None: MemoryStore(rules or KeepRules())
 
 
-FACTORIES = [memory]
+@contextmanager
+def redis(request: pytest.FixtureRequest) -> Iterator[MakeStore]:
+    """See ``memory``; each is a run of its own."""
+    server: RedisServer = request.getfixturevalue("redis_server")
+    with ExitStack() as stores:
+
+        def make(rules: KeepRules | None = None) -> Store:
+            store = RedisStore(server.url, f"test-{uuid4().hex}", rules or KeepRules(), patience_s=30.0)
+            stores.callback(store.close)
+            return store
+
+        yield make
+
+
+FACTORIES = [memory, redis]
 
 
 @pytest.fixture(params=FACTORIES, ids=lambda factory: factory.__name__)
 def make_store(request: pytest.FixtureRequest) -> Iterator[MakeStore]:
-    with request.param() as make:
+    with request.param(request) as make:
         yield make
 
 
 @pytest.fixture
 def store(make_store: MakeStore) -> Store:
     return make_store()
+
+
+@pytest.fixture
+def run() -> str:
+    """A name that no other test uses."""
+    return f"test-{uuid4().hex}"

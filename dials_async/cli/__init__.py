@@ -1,0 +1,30 @@
+"""The command line ``dials``: one module for each kind of commands.
+
+Everything heavy is imported inside the commands: ``dials --help`` answers at once.
+"""
+
+import click
+
+from dials_async import __version__
+from dials_async.cli import chaos, distributed, look, measure, train
+from dials_async.cli.shared import OneLineErrors
+
+
+@click.group(cls=OneLineErrors)
+@click.version_option(__version__, prog_name="dials")
+def main() -> None:
+    """Train large networks of agents on distributed influence-augmented local simulators (DIALS).
+
+    \b
+    Start here:
+      dials presets                 what can be trained
+      dials train warehouse-4       train it (under a minute on two cores), report in runs/
+    """
+
+
+for command in (
+    *(train.presets, train.train, look.evaluate, look.report, measure.check_vectors, measure.bench),
+    *(distributed.init, distributed.worker, distributed.status, distributed.forget),
+    *(distributed.server, distributed.supervise, chaos.chaos),
+):
+    main.add_command(command)

@@ -1,0 +1,269 @@
+"""Commands of a distributed run: ``init``, ``worker``, ``status``, ``forget``, ``server``, ``supervise``."""
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dials_async.cli.shared import json_option, settings_option
+from dials_async.errors import UnreachableError, UsageError
+
+run_option = click.option(
+    "--run", "name", envvar="DIALS_RUN", required=True, help="The run.  [default: $DIALS_RUN]"
+)
+
+
+@click.command()
+@click.argument("preset", required=False, envvar="DIALS_PRESET")
+@run_option
+@click.option(
+    "--simulator",
+    envvar="DIALS_SIMULATOR",
+    type=click.Choice(["dials", "untrained", "gs"]),
+    help="What to train on.  [default: dials]",
+)
+@click.option(
+    "--steps", envvar="DIALS_STEPS", type=click.IntRange(1), help="Environment steps of each agent."
+)
+@click.option(
+    "--seed", envvar="DIALS_SEED", type=click.IntRange(0), help="Seed of everything random.  [default: 1]"
+)
+@settings_option
+@click.option(
+    "--resume",
+    "resumes",
+    is_flag=True,
+    help="Go on with a run: from Redis, else from its checkpoint on disk.",
+)
+@click.option("--or-resume", is_flag=True, help="Make a new run, or go on with it if it exists.")
+@click.option(
+    "--wait", "wait_s", type=click.FloatRange(0), default=0.0, help="Seconds to wait for the servers."
+)
+def init(
+    preset: str | None,
+    name: str,
+    simulator: str | None,
+    steps: int | None,
+    seed: int | None,
+    settings: tuple[str, ...],
+    resumes: bool,
+    or_resume: bool,
+    wait_s: float,
+) -> None:
+    """Make a run in Redis and RabbitMQ, for 'dials worker' to train.
+
+    The servers are $DIALS_REDIS_URL and $DIALS_AMQP_URL. Arguments left out are taken from $DIALS_PRESET,
+    $DIALS_RUN, $DIALS_SIMULATOR, $DIALS_STEPS, $DIALS_SEED, and $DIALS_SET (settings, separated by spaces).
+
+    \b
+    Examples:
+      dials init warehouse-25 --run city
+      dials init --run city --resume                   # Redis lost everything: go on from the checkpoint
+      dials init --run city --resume --steps 2000000   # a finished run goes on
+    """
+    from dials_async.config import load_config
+    from dials_async.distributed import create
+
+    from_environment = "DIALS_PRESET" in os.environ
+    settings = (*os.environ.get("DIALS_SET", "").split(), *settings)
+    config = None
+    if preset is not None:
+        given = {"simulator": simulator, "steps": steps, "seed": seed}
+        config = load_config(preset, settings, {"run": {k: v for k, v in given.items() if v is not None}})
+    create.wait_for_servers(wait_s, lambda text: click.echo(f"dials init: {text}", err=True))
+    if resumes or (or_resume and create.exists(name)):
+        if resumes and (preset or simulator or seed is not None or settings) and not from_environment:
+            raise UsageError("--resume goes on with the run's own configuration: give --run and --steps only")
+        notes = create.resume(name, None if resumes else config, steps if resumes else None)
+    elif config is None:
+        raise UsageError("say what to train, for example 'dials init warehouse-4 --run demo'")
+    else:
+        notes = create.create(name, config)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    if "HONCHO_PROCESS_NAME" in os.environ:  # which starts them
+        click.echo(f"the run '{name}' is ready")
+        return
+    click.echo(f"the run '{name}' is ready; start its processes, on any host that reaches the servers:")
+    for role in ("learner", "rollout", "gs-sampler", "evaluator", "keeper"):
+        click.echo(f"  dials worker {role} --run {name}")
+
+
+@click.group()
+def worker() -> None:
+    """Be one process of a distributed run; 'dials init' makes the run first.
+
+    \b
+    Example, each in a shell of its own or under a supervisor:
+      dials worker learner --run city
+      dials worker rollout --run city      # as many as there are cores to use
+      dials worker gs-sampler --run city
+      dials worker evaluator --run city
+      dials worker keeper --run city       # progress, checkpoints and report in runs/city
+    """
+
+
+def _worker_options(function: Any) -> Any:
+    wait = click.option(
+        "--wait", "wait_s", type=click.FloatRange(0), default=0.0, help="Seconds to wait for servers and run."
+    )
+    label = click.option(
+        "--name", "label", help="Of this process.  [default: honcho's name for it, or role and pid]"
+    )
+    return run_option(wait(label(function)))
+
+
+@worker.command()
+@_worker_options
+def rollout(name: str, wait_s: float, label: str | None) -> None:
+    """Step IALS (or the GS) for the learners: stateless, start and kill as many as you like."""
+    from dials_async.distributed.daemon import serve
+    from dials_async.distributed.roles import RolloutRole
+
+    serve("rollout", name, lambda link, _, me: RolloutRole(link, me), wait_s, label)
+
+
+@worker.command()
+@_worker_options
+@click.option(
+    "--shard",
+    envvar="DIALS_SHARD",
+    metavar="INDEX/COUNT",
+    help="Learn for the groups INDEX, INDEX + COUNT, ...  [default: share them with the other learners]",
+)
+def learner(name: str, wait_s: float, label: str | None, shard: str | None) -> None:
+    """Update policies from experience and commit them.
+
+    Learners share the groups of the run evenly. To fix the share give --shard, or $DIALS_LEARNERS (how many
+    there are) where the number of this one is in honcho's name for it (learner.1 is the first) or at the end
+    of the host name, as in a pod of a stateful set (learner-0 is the first). One daemon per agent, as in
+    the paper: rollout.agents_per_group = 1 and as many learners as agents.
+    """
+    from dials_async.distributed.daemon import serve
+    from dials_async.distributed.learners import LearnerRole
+    from dials_async.distributed.shard import this_shard
+
+    fixed = this_shard(shard)
+    serve(
+        "learner",
+        name,
+        lambda link, leases, me: LearnerRole(link, leases, me, fixed),
+        wait_s,
+        label,
+    )
+
+
+@worker.command("gs-sampler")
+@_worker_options
+def gs_sampler(name: str, wait_s: float, label: str | None) -> None:
+    """Run the GS every F steps and retrain the AIPs; a second one stands by."""
+    from dials_async.distributed import roles
+    from dials_async.distributed.daemon import serve
+
+    serve("gs-sampler", name, lambda link, leases, _: roles.gs_sampler(link, leases), wait_s, label)
+
+
+@worker.command()
+@_worker_options
+def evaluator(name: str, wait_s: float, label: str | None) -> None:
+    """Evaluate the policies on the GS, beside training; a second one stands by."""
+    from dials_async.distributed import roles
+    from dials_async.distributed.daemon import serve
+
+    serve("evaluator", name, lambda link, leases, _: roles.evaluator(link, leases), wait_s, label)
+
+
+@worker.command()
+@_worker_options
+def keeper(name: str, wait_s: float, label: str | None) -> None:
+    """Show progress and keep runs/NAME: checkpoints, tables, report; ends when the run is complete."""
+    from dials_async.distributed.daemon import serve
+    from dials_async.distributed.keeper import Keeper
+
+    command = "honcho start" if "HONCHO_PROCESS_NAME" in os.environ else shlex.join(["dials", *sys.argv[1:]])
+    serve("keeper", name, lambda link, leases, _: Keeper(link, leases, command), wait_s, label)
+
+
+@click.command()
+@click.argument("name", metavar="[RUN]", required=False, envvar="DIALS_RUN")
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C or the run's end.")
+@json_option
+def status(name: str | None, watch: bool, as_json: bool) -> None:
+    """Show how a distributed run is doing, and what is stuck and why; without RUN, which runs there are.
+
+    \b
+    Examples:
+      dials status
+      dials status city --watch
+      dials status city --json
+    """
+    from dials_async.distributed import status as look
+
+    try:
+        if name is None:
+            runs = look.list_runs()
+            click.echo(json.dumps(runs, indent=2) if as_json else look.runs_in_words(runs))
+        else:
+            look.show(name, watch, as_json)
+    except UnreachableError as error:
+        if Path(".env").exists() and not os.environ.keys() & {"DIALS_REDIS_URL", "DIALS_REDIS_PORT"}:
+            hint = "the servers of .env have other ports: 'honcho run dials status'"
+            raise UnreachableError(f"{str(error).partition(';')[0]}; {hint}") from None
+        raise
+
+
+@click.command()
+@click.argument("name", metavar="RUN")
+def forget(name: str) -> None:
+    """Remove RUN from Redis and RabbitMQ. Its folder runs/RUN stays.
+
+    \b
+    Example:
+      dials forget city
+    """
+    from dials_async.distributed.create import forget as remove
+
+    remove(name)
+    click.echo(f"removed '{name}' from Redis and RabbitMQ")
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["rabbitmq", "redis"]))
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Data and log.  [default: runs/.servers/KIND]"
+)
+def server(kind: str, folder: Path | None) -> None:
+    """Run a private RabbitMQ or Redis in the foreground, on loopback (what the Procfile starts).
+
+    Ports: $DIALS_AMQP_PORT and $DIALS_REDIS_PORT. Where $DIALS_AMQP_URL or $DIALS_REDIS_URL names a server
+    that runs already, nothing is started.
+
+    \b
+    Example:
+      dials server redis
+      DIALS_AMQP_PORT=17672 dials server rabbitmq
+    """
+    from dials_async.servers.foreground import run_in_foreground
+
+    raise SystemExit(run_in_foreground(kind, folder))
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--leads", is_flag=True, help="End when COMMAND is done, instead of waiting to be stopped.")
+def supervise(name: str, command: tuple[str, ...], leads: bool) -> None:
+    """Run COMMAND, and start it again when it dies (what each line of the Procfile runs under).
+
+    \b
+    Example:
+      dials supervise rollout -- dials worker rollout --run city
+    """
+    from dials_async.supervise import supervise as watch_over
+
+    label = os.environ.get("HONCHO_PROCESS_NAME", name)
+    raise SystemExit(watch_over(command, label, ends_with_child=leads))

@@ -1,0 +1,45 @@
+"""What commands have in common: one-line errors, and the options that several of them take."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from dials_async.errors import DialsError
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+settings_option = click.option(
+    "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting; repeatable."
+)
+
+
+class OneLineErrors(click.Group):
+    """Turns errors, the project's and click's, into one line and an exit code."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click.Group."""
+        with _one_line(ctx):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """See click.Group."""
+        with _one_line(ctx):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _one_line(ctx: click.Context) -> Iterator[None]:
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:  # asks for help, and click gives it
+        raise
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "dials"
+        message = " ".join(error.format_message().split()).rstrip(".")
+        click.echo(f"dials: {message} (see '{command} --help')", err=True)
+        ctx.exit(error.exit_code)
+    except DialsError as error:
+        click.echo(f"dials: {error}", err=True)
+        ctx.exit(error.exit_code)

@@ -1,0 +1,199 @@
+"""``dials init``: make a run in Redis and RabbitMQ: new, from a checkpoint on disk, or longer than it was."""
+
+import time
+from collections.abc import Callable
+from threading import Event
+
+from dials_async.addresses import amqp_url, redis_url
+from dials_async.config import Config
+from dials_async.distributed.connection import RETRY_S, in_short, open_context, read_config
+from dials_async.errors import (
+    BrokerError,
+    ConfigError,
+    RefusedError,
+    RunExistsError,
+    RunNotFoundError,
+    StoreError,
+    UnreachableError,
+)
+from dials_async.messaging.amqp_queues import dead_queue
+from dials_async.messaging.rabbitmq import RabbitBroker
+from dials_async.runtime.files import has_checkpoint, restore_checkpoint
+from dials_async.runtime.folder import CONFIG, run_path
+from dials_async.runtime.folder import read_config as read_saved_config
+from dials_async.runtime.training import extend, is_finished
+from dials_async.runtime.warmup import compile_kernels
+from dials_async.runtime.wiring import committed_steps, delete_queues
+from dials_async.store.runs import COMPLETE, CREATING, INITIALISED, RunRegistry
+
+#: Stands for no run, in a look at whether RabbitMQ is there.
+_PROBE = "dials-probe"
+
+
+def wait_for_servers(wait_s: float, say: Callable[[str], None]) -> None:
+    """Return once RabbitMQ and Redis answer; ``say`` is told once what is waited for.
+
+    Raises UnreachableError if one does not within ``wait_s``, RefusedError if it refuses.
+    """
+    deadline, said = time.monotonic() + wait_s, ""
+    while True:
+        try:
+            RunRegistry(redis_url()).close()
+            probe = RabbitBroker(amqp_url(), _PROBE)
+            probe.delete(dead_queue(_PROBE))
+            probe.close()
+            return
+        except UnreachableError as error:
+            if time.monotonic() >= deadline:
+                raise
+            if (why := in_short(error)) != said:
+                said = why
+                say(f"waiting: {why}")
+        except (BrokerError, StoreError) as error:
+            raise RefusedError(str(error)) from None
+        time.sleep(RETRY_S)
+
+
+def create(run: str, config: Config) -> list[str]:
+    """Make a new run. Returns what the user should know. Raises RunExistsError, UsageError, StoreError."""
+    folder = run_path(run)
+    if folder.exists():
+        raise RunExistsError(f"{folder} exists: choose another --run, or go on with it (--resume)")
+    compile_kernels(config)
+    registry = RunRegistry(redis_url())
+    try:
+        if _is_there(registry, run):
+            raise RunExistsError(
+                f"a run '{run}' exists in Redis: choose another --run, go on with it (--resume), "
+                f"or remove it ('dials forget {run}')"
+            )
+        return _fill(registry, run, config)
+    finally:
+        registry.close()
+
+
+def resume(run: str, config: Config | None, steps: int | None) -> list[str]:
+    """Go on with a run, as Redis has it, else from its newest checkpoint; a finished one to ``steps``.
+
+    ``config``, if given, must be the one that the run has. Returns what the user should know.
+    Raises RunNotFoundError, ConfigError, CheckpointError, StoreError.
+    """
+    registry = RunRegistry(redis_url())
+    try:
+        if _is_there(registry, run):
+            known = read_config(registry, run)
+            notes = _require_same(run, known, config)
+            compile_kernels(known)
+            return [*notes, *_go_on(registry, run, known, steps)]
+        folder = run_path(run)
+        if not (folder / CONFIG).exists():
+            raise RunNotFoundError(f"no run '{run}': neither in Redis nor in {folder.parent}")
+        saved = read_saved_config(folder)
+        notes = _require_same(run, saved, config)
+        finished = is_finished(folder, saved)
+        longer = extend(saved, steps, finished)
+        if finished and longer is saved:
+            raise _finished_error(run, saved)
+        compile_kernels(longer)
+        return [*notes, *_fill(registry, run, longer)]
+    finally:
+        registry.close()
+
+
+def exists(run: str) -> bool:
+    """Whether ``resume`` would find the run. Raises StoreError."""
+    registry = RunRegistry(redis_url())
+    try:
+        in_redis = _is_there(registry, run)
+    finally:
+        registry.close()
+    return in_redis or (run_path(run) / CONFIG).exists()
+
+
+def forget(run: str) -> None:
+    """Remove a run from Redis and RabbitMQ; runs/NAME stays. Raises RunNotFoundError."""
+    registry = RunRegistry(redis_url())
+    try:
+        context = open_context(run, read_config(registry, run), Event())
+        try:
+            delete_queues(context)
+            context.broker.delete(dead_queue(run))
+        finally:
+            context.close()
+        registry.delete(run)
+    finally:
+        registry.close()
+
+
+def _is_there(registry: RunRegistry, run: str) -> bool:
+    """Whether Redis has the run, and not just the beginning of one whose creation was cut off."""
+    return run in registry.names() and registry.status(run).state != CREATING
+
+
+def _go_on(registry: RunRegistry, run: str, known: Config, steps: int | None) -> list[str]:
+    finished = registry.status(run).state == COMPLETE
+    longer = extend(known, steps, finished)
+    if longer is known and finished:
+        raise _finished_error(run, known)
+    if longer is not known:
+        registry.replace_config(run, longer.to_toml())
+        registry.set_status(run, INITIALISED)
+        return [f"extending the run '{run}' to {longer.run.steps:,} steps per agent"]
+    return [f"the run '{run}' is in Redis: its processes go on where they were"]
+
+
+def _finished_error(run: str, config: Config) -> ConfigError:
+    return ConfigError(
+        f"the run '{run}' is finished ({config.run.steps:,} steps per agent): extend it with "
+        f"'dials init --run {run} --resume --steps N', or choose another name for a new one"
+    )
+
+
+def _fill(registry: RunRegistry, run: str, config: Config) -> list[str]:
+    """Create the run in Redis and its queues; from its newest checkpoint if there is one."""
+    folder = run_path(run)
+    registry.delete(run)  # what a creation that was cut off has left
+    registry.create(run, config.to_toml(), config.fingerprint(), state=CREATING)
+    notes: list[str] = []
+    try:
+        context = open_context(run, config, Event(), anew=True)
+        try:
+            seconds = 0.0
+            if has_checkpoint(folder):
+                notes += restore_checkpoint(context.store, folder, config.fingerprint())
+                seconds = _restore_counts(registry, run, context.store.records("sessions"))
+                steps = min(committed_steps(context).values())
+                notes.append(f"going on from the checkpoint of {folder}, at {steps:,} steps per agent")
+        finally:
+            context.close()
+        registry.start_clock(run, seconds)
+    except BaseException:
+        registry.delete(run)
+        raise
+    registry.set_status(run, INITIALISED)
+    return notes
+
+
+def _restore_counts(registry: RunRegistry, run: str, sessions: list[dict[str, object]]) -> float:
+    """Seconds of the sessions before; what their processes did is announced as one that has left."""
+    if not sessions:
+        return 0.0
+    last = sessions[-1]
+    facts = {"name": "earlier", "role": "earlier sessions", "phases": last["phases"], "left": True}
+    registry.announce(run, "earlier", facts)
+    return float(str(last["seconds"]))
+
+
+def _require_same(run: str, known: Config, given: Config | None) -> list[str]:
+    """A note if ``given`` asks for another number of steps. Raises ConfigError if it differs otherwise."""
+    if given is not None and given.fingerprint() != known.fingerprint():
+        raise ConfigError(
+            f"the run '{run}' exists with other settings: choose another name, or remove it "
+            f"('dials forget {run}', and its folder)"
+        )
+    if given is not None and given.run.steps != known.run.steps:
+        return [
+            f"the run '{run}' has {known.run.steps:,} steps per agent, not {given.run.steps:,}: once it is "
+            f"finished, 'dials init --run {run} --resume --steps N' extends it"
+        ]
+    return []

@@ -1,0 +1,203 @@
+"""One process of a distributed run: joins, says what it is, beats while its role works, leaves in good order.
+
+The role works on a thread of its own; the main thread takes signals, announces the process every second and
+renews its leases. SIGTERM lets the role finish or give back what it has in hand.
+"""
+
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Event
+from types import FrameType
+from typing import Any
+
+from dials_async.addresses import amqp_url, redis_url, without_password
+from dials_async.distributed.connection import Connection, wait_to_connect
+from dials_async.distributed.leases import Leases
+from dials_async.distributed.roles import Role
+from dials_async.errors import BrokerError, DialsError, RunNotFoundError, StoreError, TrainingError
+from dials_async.runtime.machine import code_version
+from dials_async.runtime.warmup import compile_kernels
+from dials_async.store.runs import COMPLETE, FAILED
+
+#: Seconds between two announcements of a process. Shorter only to watch closely (``dials chaos``).
+BEAT_S = float(os.environ.get("DIALS_BEAT_S", "1"))
+
+#: Seconds that a role gets to finish what it has in hand after SIGTERM.
+LEAVE_S = 120.0
+
+#: A process that was not heard of for so many seconds has left, or hangs.
+SILENT_S = 5.0
+
+#: Seconds without any process after which a run was paused, which its clock leaves out; not just restarted.
+PAUSE_S = 10.0
+
+#: Seconds between corrections of this process's clock.
+CLOCK_S = 30.0
+
+#: Kinds of processes that nobody waits for while a run trains: they leave the processor to the others.
+BESIDE_TRAINING = ("evaluator", "keeper")
+
+#: Kinds of processes that run compiled kernels.
+KERNELS = ("rollout", "learner", "gs-sampler", "evaluator")
+
+#: How nice they are (0: as everybody, 19: most).
+NICENESS = 10
+
+#: Makes the role of a process once it is connected.
+MakeRole = Callable[[Connection, Leases, str], Role]
+
+
+def process_name(role: str) -> str:
+    """What this process is called on its host: honcho's name for it (rollout.2), or its role and pid."""
+    return os.environ.get("HONCHO_PROCESS_NAME") or f"{role}-{os.getpid()}"
+
+
+def serve(kind: str, run: str, make_role: MakeRole, wait_s: float = 0.0, name: str | None = None) -> None:
+    """Be a process of ``run`` until the run is complete or a signal comes.
+
+    ``wait_s``: seconds to wait for servers and for the run to exist. Raises DialsError.
+    """
+    stop = Event()
+    _stop_on_signals(stop)
+    if kind in BESIDE_TRAINING:
+        _step_back()
+    name = name or process_name(kind)
+
+    def say(text: str) -> None:
+        print(f"{name}: {text}", file=sys.stderr, flush=True)
+
+    connection = wait_to_connect(run, stop, wait_s, say)
+    if connection is None:
+        return
+    say(
+        f"{kind} of run '{run}', dials-async {code_version()}, pid {os.getpid()}, RabbitMQ at "
+        f"{without_password(amqp_url())}, Redis at {without_password(redis_url())}"
+    )
+    connection.registry.skip_pause(run, PAUSE_S)
+    connection.set_clock()
+    if kind in KERNELS:
+        compile_kernels(connection.context.config)  # on a host where nobody did
+    daemon = Daemon(connection, kind, name)
+    try:
+        daemon.run(make_role)
+    except (BrokerError, StoreError):
+        if not stop.is_set():
+            raise
+        say("left while the servers were away; nothing is lost: what was in hand will be done again")
+    finally:
+        connection.close()
+    say("leaving: " + ("asked to" if stop.is_set() and not daemon.completed else "done"))
+
+
+class Daemon:
+    """A process that has joined a run: its role's thread, its heartbeat, its leases."""
+
+    def __init__(self, connection: Connection, kind: str, name: str) -> None:
+        self._connection = connection
+        self._context = connection.context
+        self._kind = kind
+        self._name = name
+        self._host = socket.gethostname()
+        self._key = f"{name}@{self._host}/{os.getpid()}"
+        self._leases = Leases(connection.registry, connection.context.name, f"{name}@{self._host}")
+        self._failure: BaseException | None = None
+        self.completed = False
+
+    def run(self, make_role: MakeRole) -> None:
+        """Until the role ends, or the run does."""
+        role = make_role(self._connection, self._leases, f"{self._name}@{self._host}")
+        self._announce(role)
+        thread = threading.Thread(target=self._guarded, args=(role,), name=self._kind, daemon=True)
+        thread.start()
+        next_clock = time.monotonic() + CLOCK_S
+        stop = self._context.stop
+        while thread.is_alive() and not stop.wait(BEAT_S):
+            self._beat(role)
+            if time.monotonic() > next_clock:
+                self._connection.set_clock()
+                next_clock = time.monotonic() + CLOCK_S
+        thread.join(LEAVE_S)
+        if self._failure is not None:
+            self._raise(self._failure)
+        self._leases.give_all()
+        self._announce(role, left=True)
+
+    def _guarded(self, role: Role) -> None:
+        try:
+            role.run()
+        except BaseException as error:
+            self._failure = error
+
+    def _beat(self, role: Role) -> None:
+        self._announce(role)
+        self._leases.renew()
+        try:
+            state = self._connection.registry.status(self._context.name).state
+        except RunNotFoundError:
+            raise StoreError(
+                f"Redis at {without_password(redis_url())} has lost the run: go on from its newest "
+                f"checkpoint with 'dials init --run {self._context.name} --resume'"
+            ) from None
+        if state == COMPLETE:
+            self.completed = True
+            self._context.stop.set()
+
+    def _announce(self, role: Role, left: bool = False) -> None:
+        facts: dict[str, Any] = {
+            "name": self._name,
+            "role": self._kind,
+            "host": self._host,
+            "pid": os.getpid(),
+            "code": code_version(),
+            "phases": {phase: round(s, 3) for phase, s in self._context.phases.seconds().items()},
+            "busy_with": sorted(self._context.phases.busy_with()),
+            "memory_mib": _memory_mib(),
+            "cpu_seconds": round(time.process_time(), 2),
+            "reconnects": self._context.broker.reconnects,
+            **role.facts(),
+        }
+        if left:
+            facts |= {"left": True, "doing": "left", "busy_with": []}
+        self._connection.registry.announce(self._context.name, self._key, facts)
+
+    def _raise(self, failure: BaseException) -> None:
+        if not isinstance(failure, DialsError):
+            cause = failure
+            failure = TrainingError(f"{self._name} failed: {type(cause).__name__}: {cause}")
+            failure.__cause__ = cause
+        if isinstance(failure, TrainingError):
+            self._connection.registry.set_status(self._context.name, FAILED, f"{self._name}: {failure}")
+        raise failure
+
+
+def _step_back() -> None:
+    """Lower the priority of this process."""
+    os.nice(NICENESS)
+    # Where Linux groups processes by session (honcho gives each its own), niceness counts within the group
+    # alone: the evaluator would get as much of a core as both threads of a refresh. The group has its own.
+    with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as file:
+        file.write(str(NICENESS))
+
+
+def _stop_on_signals(stop: Event) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+
+
+def _memory_mib() -> float:
+    """Resident memory now where /proc tells it, else the most so far."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return round(int(file.read().split()[1]) * resource.getpagesize() / 2**20, 1)
+    except OSError:
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)

@@ -1,0 +1,128 @@
+"""``honcho start`` from a program: a run on private servers with ports and folders of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+
+import dials_async
+from dials_async.addresses import AMQP_VARIABLE, REDIS_VARIABLE
+from dials_async.config import Config
+from dials_async.errors import ServerError
+from dials_async.servers.private import PrivateServer, lasting_port
+from dials_async.servers.rabbitmq import RabbitServer
+from dials_async.servers.redis import RedisServer
+
+#: Seconds that honcho gets to end after SIGTERM; it kills what is left after 5 s itself.
+END_S = 30.0
+
+#: Processes that the Procfile starts, by their names there.
+KINDS = ("rabbitmq", "redis", "run", "learner", "rollout", "gs_sampler", "evaluator")
+
+
+class Honcho:
+    """A context manager: ``honcho start`` of the project's Procfile, ended at the latest when it is left."""
+
+    def __init__(
+        self,
+        config: Config,
+        run: str,
+        folder: Path,
+        counts: dict[str, int],
+        beat_s: float | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        """Prepare ``folder``; everything the run writes is below it, the run itself in runs/``run``.
+
+        Args:
+            config: of the run.
+            run: its name.
+            folder: must exist.
+            counts: processes of a kind, where not one.
+            beat_s: seconds between announcements of a process; the usual without it.
+            environment: further variables.
+        """
+        self.run = run
+        self.folder = folder.resolve()
+        self.log = self.folder / "honcho.log"
+        self.names = [f"{kind}.{k + 1}" for kind in KINDS for k in range(counts.get(kind, 1))]
+        self._counts = ",".join(["all=1", *(f"{kind}={n}" for kind, n in counts.items())])
+        self._servers: dict[str, PrivateServer] = {
+            "rabbitmq": RabbitServer(self.folder / "runs" / ".servers" / "rabbitmq", lasting_port()),
+            "redis": RedisServer(self.folder / "runs" / ".servers" / "redis", lasting_port()),
+        }
+        preset = self.folder / f"{run}.toml"
+        preset.write_text(config.to_toml(), encoding="utf-8")
+        self.environment = {
+            "DIALS_RUNS": str(self.folder / "runs"),
+            "DIALS_RUN": run,
+            "DIALS_PRESET": str(preset),
+            "DIALS_AMQP_PORT": str(self._servers["rabbitmq"].port),
+            "DIALS_REDIS_PORT": str(self._servers["redis"].port),
+            **({"DIALS_BEAT_S": str(beat_s)} if beat_s else {}),
+            **(environment or {}),
+        }
+        self._env_file = self.folder / f"{run}.env"
+        lines = [f"{name}={value}" for name, value in self.environment.items()]
+        self._env_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Honcho":
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("DIALS_")}
+        # This process's own look at the run must not go to other servers.
+        os.environ[AMQP_VARIABLE] = self._servers["rabbitmq"].url
+        os.environ[REDIS_VARIABLE] = self._servers["redis"].url
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "honcho", "start", "--no-colour"),
+                    *("-f", str(_procfile()), "-e", str(self._env_file), "-c", self._counts),
+                ],
+                env={**kept, "PATH": path},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()  # its children notice, and end
+                process.wait()
+
+    def is_running(self) -> bool:
+        """Whether honcho is."""
+        return self._process is not None and self._process.poll() is None
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Its exit code, once it has ended. Raises subprocess.TimeoutExpired."""
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """To honcho: SIGINT is Ctrl-C."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def server(self, kind: str) -> PrivateServer:
+        """The server "rabbitmq" or "redis" of this run, to ask whether it answers."""
+        return self._servers[kind]
+
+
+def _procfile() -> Path:
+    """The Procfile of the project. Raises ServerError if only the package is installed."""
+    path = Path(dials_async.__file__).parent.parent / "Procfile"
+    if not path.is_file():
+        raise ServerError(f"there is no Procfile in {path.parent}: run this from the project's own folder")
+    return path

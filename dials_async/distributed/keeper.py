@@ -1,0 +1,97 @@
+"""The keeper of a distributed run: progress on the terminal, and its folder: checkpoints, tables, report.
+
+It takes no part in training. It ends when the run is complete, and with it whatever supervises the run.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dials_async.distributed.connection import Connection
+from dials_async.distributed.daemon import SILENT_S
+from dials_async.distributed.leases import Leases
+from dials_async.distributed.roles import STANDBY_S
+from dials_async.errors import UsageError
+from dials_async.report.plain import in_words
+from dials_async.runtime.files import RunFiles
+from dials_async.runtime.folder import CONFIG, create_run, locked, read_config, run_path, write_atomically
+from dials_async.runtime.progress import ProgressView
+from dials_async.runtime.wiring import is_complete
+from dials_async.store.runs import COMPLETE
+
+#: Seconds between looks at the run.
+LOOK_S = 0.5
+
+
+class Keeper:
+    """Implements Role: watches the run to its end and writes runs/NAME/."""
+
+    def __init__(self, connection: Connection, leases: Leases, command: str) -> None:
+        self._connection = connection
+        self._context = connection.context
+        self._leases = leases
+        self._command = command
+        self._doing = "starting"
+
+    def facts(self) -> Mapping[str, Any]:
+        """See Role."""
+        return {"doing": self._doing}
+
+    def run(self) -> None:
+        """See Role. Raises UsageError if the folder belongs to another run, CheckpointError if it is full."""
+        context = self._context
+        while (lost := self._leases.take("keeper")) is None:
+            self._doing = "standing by: another process is the keeper"
+            if context.stop.wait(STANDBY_S):
+                return
+        folder = self._folder()
+        with locked(folder):
+            files = RunFiles(context, folder, self._phases)
+            self._doing = "watching"
+            with ProgressView(context, self._busy_with, quiet=False) as view:
+                while not is_complete(context):
+                    if context.stop.wait(LOOK_S) or lost.is_set():
+                        break
+                    view.update()
+                    files.update()
+            self._doing = "saving"
+            files.save_checkpoint()
+            if not is_complete(context):
+                print(
+                    f"stopped; everything is saved in {folder}. "
+                    "Start the processes again, and the run goes on",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                return
+            self._doing = "writing the report"
+            summary = files.finish(self._command)
+        self._connection.registry.set_status(context.name, COMPLETE)
+        print(in_words(summary, folder), flush=True)
+
+    def _folder(self) -> Path:
+        name, config = self._context.name, self._context.config
+        folder = run_path(name)
+        if not folder.exists():
+            return create_run(name, config)
+        if (folder / CONFIG).exists() and read_config(folder).fingerprint() != config.fingerprint():
+            raise UsageError(
+                f"{folder} holds another run of that name: move it away, or choose another --run"
+            )
+        write_atomically(folder / CONFIG, config.to_toml())
+        return folder
+
+    def _phases(self) -> dict[str, float]:
+        """Busy seconds by phase over all processes that were ever announced."""
+        processes = self._connection.registry.processes(self._context.name)
+        total: dict[str, float] = {}
+        for presence in processes.values():
+            for phase, seconds in presence.facts.get("phases", {}).items():
+                total[phase] = total.get(phase, 0.0) + float(seconds)
+        return total
+
+    def _busy_with(self) -> set[str]:
+        processes = self._connection.registry.processes(self._context.name)
+        recent = [presence.facts for presence in processes.values() if presence.age_s < SILENT_S]
+        return {phase for facts in recent for phase in facts.get("busy_with", ())}

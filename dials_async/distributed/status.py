@@ -1,0 +1,234 @@
+"""``dials status``: how a distributed run is doing, and what is stuck and why."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from threading import Event
+from typing import Any
+
+import click
+
+from dials_async.addresses import redis_url
+from dials_async.distributed.connection import Connection, connect
+from dials_async.distributed.daemon import PAUSE_S, SILENT_S
+from dials_async.learning.tally import lag_counts
+from dials_async.messaging.broker import experience, gs_tasks, rollout_tasks
+from dials_async.report.words import duration
+from dials_async.run_context import RunContext
+from dials_async.store.runs import COMPLETE, Presence, RunRegistry
+
+#: Seconds between two looks of ``--watch``.
+WATCH_S = 2.0
+
+#: The rate is measured over commits of about this many seconds.
+RATE_S = 2.0
+
+ROLES = ("rollout", "learner", "gs-sampler", "evaluator", "keeper")
+
+
+def list_runs() -> list[dict[str, Any]]:
+    """The runs in Redis, by name."""
+    registry = RunRegistry(redis_url())
+    try:
+        return [{"run": name, "state": registry.status(name).state} for name in sorted(registry.names())]
+    finally:
+        registry.close()
+
+
+def runs_in_words(runs: list[dict[str, Any]]) -> str:
+    """A table of ``list_runs``."""
+    if not runs:
+        return "no run in Redis; make one, for example: dials init warehouse-4 --run demo"
+    return "\n".join(f"{row['run']:<40} {row['state']}" for row in runs)
+
+
+def show(run: str, watch: bool, as_json: bool) -> None:
+    """Print the status of ``run``, once or until it is complete. Raises RunNotFoundError."""
+    connection = connect(run, Event())
+    try:
+        before: dict[str, Any] | None = None
+        while True:
+            now = gather(connection, before)
+            text = json.dumps(now, indent=2) if as_json else in_words(now)
+            if watch and not as_json:
+                click.clear()
+            click.echo(text)
+            if not watch or now["state"] == COMPLETE:
+                return
+            before = now
+            time.sleep(WATCH_S)
+    except KeyboardInterrupt:
+        return
+    finally:
+        connection.close()
+
+
+def gather(connection: Connection, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All of it as plain data; the rate is since ``before``, or over RATE_S from now."""
+    context, registry = connection.context, connection.registry
+    store, clock = context.store, context.clock
+    start, first = (
+        (before["at"], before["total_agent_steps"]) if before else (time.time(), _agent_steps(context))
+    )
+    if before is None:
+        time.sleep(RATE_S)
+    processes = registry.processes(context.name)
+    alive = {key: p for key, p in processes.items() if p.age_s < SILENT_S and not p.facts.get("left")}
+    status, now, total = registry.status(context.name), time.time(), _agent_steps(context)
+    states = [store.latest_group(group.index) for group in context.groups]
+    lags: Counter[int] = Counter()
+    for state in states:
+        lags.update(lag_counts(state) if state else {})
+    refreshes, evaluations = store.records("refreshes"), store.records("evaluations")
+    result: dict[str, Any] = {
+        "run": context.name,
+        "state": status.state,
+        "note": status.note,
+        "at": now,
+        "seconds": round(max(0.0, registry.elapsed_s(context.name) - _pause_s(processes)), 1),
+        "agents": context.domain.n_agents,
+        "steps": clock.total_steps,
+        "steps_done": total // context.domain.n_agents,
+        "total_agent_steps": total,
+        "agent_steps_per_second": round((total - first) / (now - start), 1) if now > start else 0.0,
+        "groups": [_group(context, k, alive) for k in range(len(context.groups))],
+        "updates": clock.n_updates,
+        "policy_lag_messages": {str(lag): n for lag, n in sorted(lags.items())},
+        "messages_dropped": sum(int(state.meta.get("dropped", 0)) for state in states if state),
+        "aip_version": store.aip_version(),
+        "aip_refreshes": clock.n_refreshes,
+        "last_refresh": refreshes[-1] if refreshes else None,
+        "last_evaluation": max(evaluations, key=lambda row: float(row["steps"])) if evaluations else None,
+        "queues": _queues(context),
+        "dead_letters": context.broker.dead_letter_count(),
+        "processes": [_process(key, presence) for key, presence in sorted(alive.items())],
+    }
+    result["stuck"] = reasons(result)
+    return result
+
+
+def reasons(status: Mapping[str, Any]) -> list[str]:
+    """Why a run makes no progress, or will soon make none; empty if all is well."""
+    if status["state"] == COMPLETE:
+        return []
+    found = []
+    roles = Counter(process["role"] for process in status["processes"])
+    learning_left = status["steps_done"] < status["steps"]
+    if learning_left and not roles["rollout"]:
+        waiting = status["queues"]["rollout tasks"] + status["queues"]["GS tasks"]
+        tasks = f": {waiting} tasks wait" if waiting else ""
+        found.append(f"no rollout worker{tasks} ('dials worker rollout')")
+    for group in status["groups"]:
+        if group["learner"] is None and group["version"] < status["updates"]:
+            found.append(f"no learner for group {group['group']} ('dials worker learner')")
+        elif group["doing"].startswith("waiting for AIP"):
+            what = "no gs-sampler ('dials worker gs-sampler')" if not roles["gs-sampler"] else "it is in work"
+            found.append(f"group {group['group']} is {group['doing']}: {what}")
+    refreshes_left = status["aip_version"] < status["aip_refreshes"]
+    if (
+        learning_left
+        and refreshes_left
+        and not roles["gs-sampler"]
+        and not any("gs-sampler" in reason for reason in found)
+    ):
+        found.append("no gs-sampler: the next refresh will not come ('dials worker gs-sampler')")
+    evaluation = status["last_evaluation"]
+    if not roles["evaluator"] and not (evaluation and evaluation["final"] and not learning_left):
+        found.append("no evaluator: versions wait to be evaluated ('dials worker evaluator')")
+    if not roles["keeper"]:
+        found.append("no keeper: no checkpoints on disk, no report ('dials worker keeper')")
+    if status["dead_letters"]:
+        found.append(
+            f"{status['dead_letters']} dead letters: malformed messages, kept in the dead-letter queue"
+        )
+    versions = {process["code"] for process in status["processes"]}
+    if len(versions) > 1:
+        found.append(f"processes run different versions of the code: {', '.join(sorted(versions))}")
+    return found
+
+
+def in_words(status: Mapping[str, Any]) -> str:
+    """The status as a page of text."""
+    share = status["steps_done"] / status["steps"]
+    lines = [
+        f"{status['run']}: {status['state']}, {share:.0%} of {status['steps']:,} steps per agent, "
+        f"{status['agents']} agents, {duration(status['seconds'])}, "
+        f"{status['agent_steps_per_second']:,.0f} agent-steps/s",
+    ]
+    evaluation, refresh = status["last_evaluation"], status["last_refresh"]
+    if evaluation:
+        lines.append(
+            f"return     {evaluation['return_mean']:.3f} +- {evaluation['return_se']:.3f} "
+            f"at {evaluation['steps']:,} steps, greedy {evaluation['greedy_return_mean']:.3f}"
+        )
+    if refresh:
+        lines.append(
+            f"AIPs       version {status['aip_version']} of {status['aip_refreshes']}, cross-entropy "
+            f"{refresh['ce_before']:.3f} -> {refresh['ce_after']:.3f} nats at the last refresh"
+        )
+    lags = status["policy_lag_messages"]
+    if lags:
+        total = sum(lags.values())
+        shares = ", ".join(f"{lag}: {n / total:.0%}" for lag, n in lags.items())
+        lines.append(f"policy lag {shares} of {total:,} messages; {status['messages_dropped']} dropped")
+    depths = ", ".join(f"{name} {depth}" for name, depth in status["queues"].items())
+    lines.append(f"queues     {depths}; dead letters {status['dead_letters']}")
+    lines.append("groups")
+    for group in status["groups"]:
+        learner = group["learner"] or "no learner"
+        lines.append(
+            f"  {group['group']:>3}  {group['agents']:>3} agents  version {group['version']:>6} "
+            f"of {status['updates']}  {learner:<28} {group['doing']}"
+        )
+    lines.append("processes")
+    for process in status["processes"]:
+        lines.append(
+            f"  {process['name']:<16} {process['host']:<14} {process['memory_mib']:>6.0f} MiB  "
+            f"heard of {process['age_s']:.0f} s ago  {process['doing']}"
+        )
+    lines += [f"! {reason}" for reason in status["stuck"]]
+    return "\n".join(lines)
+
+
+def _pause_s(processes: Mapping[str, Presence]) -> float:
+    """Seconds for which nobody has been at work, 0 if somebody is: the run's clock will leave them out."""
+    silence_s = min((presence.age_s for presence in processes.values()), default=0.0)
+    return silence_s if silence_s > PAUSE_S else 0.0
+
+
+def _agent_steps(context: RunContext) -> int:
+    store, clock = context.store, context.clock
+    versions = {group: max(0, store.group_version(group.index)) for group in context.groups}
+    return sum(clock.steps(version) * group.n_agents for group, version in versions.items())
+
+
+def _group(context: RunContext, k: int, alive: Mapping[str, Presence]) -> dict[str, Any]:
+    learner, doing = None, ""
+    for presence in alive.values():
+        groups = presence.facts.get("groups", {})
+        if str(k) in groups:
+            learner, doing = f"{presence.facts['name']}@{presence.facts['host']}", groups[str(k)]
+    return {
+        "group": k,
+        "agents": context.groups[k].n_agents,
+        "version": context.store.group_version(k),
+        "learner": learner,
+        "doing": doing,
+    }
+
+
+def _queues(context: RunContext) -> dict[str, int]:
+    depth = context.broker.depth
+    waiting = [depth(experience(context.name, agent)) for agent in range(context.domain.n_agents)]
+    return {
+        "rollout tasks": depth(rollout_tasks(context.name)),
+        "GS tasks": depth(gs_tasks(context.name)),
+        "experience": sum(waiting),
+    }
+
+
+def _process(key: str, presence: Presence) -> dict[str, Any]:
+    facts = presence.facts
+    names = ("name", "role", "host", "pid", "code", "doing", "memory_mib", "reconnects", "busy_with")
+    return {"key": key, "age_s": round(presence.age_s, 1), **{name: facts.get(name) for name in names}}

@@ -1,0 +1,74 @@
+"""The files of a run while it trains: checkpoints, tables, and at its end summary and report.
+
+Written by one process: the one that trains an embedded run, or the keeper of a distributed one.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dials_async.report import write_report
+from dials_async.run_context import RunContext
+from dials_async.runtime.folder import CHECKPOINTS
+from dials_async.runtime.results import write_progress, write_results
+from dials_async.store.base import Store
+from dials_async.store.checkpoint import load_checkpoint, save_checkpoint
+
+
+class RunFiles:
+    """Keeps the folder of a run up to date."""
+
+    def __init__(
+        self, context: RunContext, folder: Path, phases: Callable[[], Mapping[str, float]] | None = None
+    ) -> None:
+        """``phases`` gives the busy seconds by phase, over all processes; this one's without it."""
+        self._context = context
+        self._folder = folder
+        self._fingerprint = context.config.fingerprint()
+        self._phases = phases or context.phases.seconds
+        self._every_s = context.config.runtime.checkpoint_seconds
+        self._next_save = time.monotonic() + self._every_s
+        self._rows = -1
+
+    def update(self) -> None:
+        """Write what is due: a checkpoint, the tables after an evaluation. Call it several times a second."""
+        if time.monotonic() >= self._next_save:
+            self.save_checkpoint()
+        rows = len(self._context.store.records("evaluations"))
+        if rows != self._rows and self._folder.is_dir():
+            self._rows = rows
+            write_progress(self._context, self._folder)
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint now, if anything was committed. Raises CheckpointError if the disk refuses."""
+        self._next_save = time.monotonic() + self._every_s
+        context = self._context
+        if context.store.aip_version() < 0:
+            return
+        seconds = context.seconds()
+        phases = {phase: round(value, 3) for phase, value in self._phases().items()}
+        record = {"id": f"{seconds:.3f}", "seconds": round(seconds, 3), "phases": phases}
+        context.store.append_record("sessions", record)
+        save_checkpoint(self._folder / CHECKPOINTS, context.store.snapshot(), self._fingerprint)
+
+    def finish(self, command: str) -> dict[str, Any]:
+        """Write everything of a finished run, the report too; returns the summary."""
+        summary = write_results(self._context, self._folder, command, self._phases())
+        write_report(self._folder)
+        return summary
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether something of the run in ``folder`` was saved."""
+    return any((folder / CHECKPOINTS).glob("checkpoint-*.safetensors"))
+
+
+def restore_checkpoint(store: Store, folder: Path, fingerprint: str) -> tuple[str, ...]:
+    """Take the newest good checkpoint of the run in ``folder`` into the empty ``store``.
+
+    Returns what the user should know, one line each. Raises CheckpointError.
+    """
+    loaded = load_checkpoint(folder / CHECKPOINTS, fingerprint)
+    store.restore(loaded.snapshot)
+    return loaded.warnings

@@ -1,0 +1,89 @@
+"""From a configuration to the context of a process: what an embedded run and every daemon have in common."""
+
+import os
+
+from dials_async.config import Config
+from dials_async.domains.registry import make_domain
+from dials_async.errors import ConfigError
+from dials_async.groups import Group, make_groups
+from dials_async.influence.schedule import make_clock
+from dials_async.messaging.broker import Broker, experience, gs_tasks, rollout_tasks
+from dials_async.run_context import RunContext
+from dials_async.store.base import KeepRules, Store
+
+#: AIP versions kept: the evaluator may be this many refreshes behind.
+KEPT_AIPS = 8
+
+
+def keep_rules(config: Config) -> KeepRules:
+    """Which versions the store of this run keeps. Raises ConfigError."""
+    clock = make_clock(config, make_domain(config.domain))
+    # At lag L a worker may still read what was the newest L versions ago; one more for the task in hand.
+    keep_last = max(KeepRules.keep_last, config.rollout.max_policy_lag + 2)
+    return KeepRules((clock.refresh_steps, clock.eval_steps), keep_last, KEPT_AIPS)
+
+
+def make_context(name: str, config: Config, broker: Broker, store: Store) -> RunContext:
+    """One process's view of the run. Raises ConfigError if the configuration does not fit together."""
+    domain = make_domain(config.domain)
+    if config.run.simulator == "gs" and config.rollout.max_policy_lag:
+        raise ConfigError(
+            "rollout.max_policy_lag must be 0 with the simulator 'gs': its groups move in lock-step"
+        )
+    groups, clock = make_groups(config, domain), make_clock(config, domain)
+    return RunContext(name, config, domain, groups, clock, broker, store)
+
+
+def task_queues(context: RunContext) -> dict[str, int]:
+    """The queues of tasks and the most messages that may wait in each."""
+    tasks = _tasks_in_flight(context)
+    # Credits bound what is in flight; twice that leaves room for tasks that are asked for again.
+    return {
+        rollout_tasks(context.name): 2 * tasks * len(context.groups) + 16,
+        gs_tasks(context.name): 2 * tasks + 16,
+    }
+
+
+def experience_queues(context: RunContext) -> dict[str, int]:
+    """The queues of experience, one for each agent, and the most messages that may wait in each."""
+    bound = 2 * _tasks_in_flight(context) + 16
+    return {experience(context.name, agent): bound for agent in range(context.domain.n_agents)}
+
+
+def _tasks_in_flight(context: RunContext) -> int:
+    rollout = context.config.rollout
+    return (rollout.max_policy_lag + 1) * rollout.tasks_per_update
+
+
+def declare_queues(context: RunContext) -> None:
+    """Make the queues of the run exist; done by every process, so that any of them mends a lost one."""
+    for queue, max_messages in task_queues(context).items():
+        context.broker.declare(queue, max_messages)
+    for queue, max_messages in experience_queues(context).items():
+        # One learner has a group at a time: the next one is served when it is gone.
+        context.broker.declare(queue, max_messages, single_consumer=True)
+
+
+def delete_queues(context: RunContext) -> None:
+    """Remove the queues of the run, and what is in them."""
+    for queue in (*task_queues(context), *experience_queues(context)):
+        context.broker.delete(queue)
+
+
+def committed_steps(context: RunContext) -> dict[Group, int]:
+    """Steps per agent that each group has committed."""
+    store, clock = context.store, context.clock
+    return {group: clock.steps(max(0, store.group_version(group.index))) for group in context.groups}
+
+
+def is_complete(context: RunContext) -> bool:
+    """Whether every group made its last update and that version is evaluated."""
+    total, store = context.clock.total_steps, context.store
+    evaluated = any(record["final"] and record["steps"] == total for record in store.records("evaluations"))
+    versions = [store.group_version(group.index) for group in context.groups]
+    return evaluated and min(versions) >= context.clock.n_updates
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

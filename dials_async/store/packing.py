@@ -1,0 +1,116 @@
+"""How the Redis store packs states: msgpack, an array as [dtype, shape, bytes]; never pickle."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from dials_async.errors import StoreError
+from dials_async.store.base import WEIGHTS, AipState, Array, Arrays, GroupState, Mark, Meta
+
+#: Redis takes no longer value (proto-max-bulk-len), and hangs up instead of saying so.
+MAX_BLOB_BYTES = 512 * 2**20
+
+
+def pack_array(array: Array) -> bytes:
+    """One array. Raises StoreError if it is too long for Redis."""
+    return _pack(_parts(array))
+
+
+def unpack_array(what: str, blob: bytes) -> Array:
+    """Invert ``pack_array``; read-only. Raises StoreError, naming ``what``, if the bytes are damaged."""
+    with damage_named(what):
+        return _array(*msgpack.unpackb(blob))
+
+
+def pack_group(state: GroupState) -> tuple[bytes, bytes]:
+    """All but the weights, and the weights: those of older versions are kept by themselves."""
+    others = {name: array for name, array in state.arrays.items() if name != WEIGHTS}
+    return _pack_state(state.steps_per_agent, others, state.meta), pack_array(state.arrays[WEIGHTS])
+
+
+def unpack_group(group: int, version: int, state: bytes, weights: bytes) -> GroupState:
+    """Invert ``pack_group``; the arrays are read-only. Raises StoreError if the bytes are damaged."""
+    what = f"group {group}, version {version}"
+    steps, others, meta = _unpack_state(what, state)
+    arrays = {WEIGHTS: unpack_array(what, weights), **others}
+    return GroupState(group, version, steps, MappingProxyType(arrays), meta)
+
+
+def pack_aip(state: AipState) -> bytes:
+    """All of it but its version."""
+    return _pack_state(state.steps_per_agent, state.arrays, state.meta)
+
+
+def unpack_aip(version: int, blob: bytes) -> AipState:
+    """Invert ``pack_aip``; the arrays are read-only. Raises StoreError if the bytes are damaged."""
+    steps, arrays, meta = _unpack_state(f"AIPs, version {version}", blob)
+    return AipState(version, steps, MappingProxyType(arrays), meta)
+
+
+def pack_mark(mark: Mark, boundary: bool, token: str) -> str:
+    """What the scripts can read too: whether it is a boundary is decided here, once, by the KeepRules.
+
+    ``token`` stands for the call that committed the version.
+    """
+    return f"{mark.steps_before} {mark.steps} {mark.held:d} {boundary:d} {token}"
+
+
+def unpack_marks(what: str, fields: Mapping[int, bytes]) -> tuple[Mark, ...]:
+    """From packed marks by version: marks by rising version. Raises StoreError, naming ``what``."""
+    marks = []
+    with damage_named(what):
+        for version, blob in sorted(fields.items()):
+            before, steps, held, _boundary, _token = blob.split()
+            marks.append(Mark(version, int(before), int(steps), held == b"1"))
+    return tuple(marks)
+
+
+@contextmanager
+def damage_named(what: str) -> Iterator[None]:
+    """Raise as StoreError whatever msgpack, JSON, NumPy and missing keys raise at bytes nobody packed."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
+        raise StoreError(
+            f"{what}: damaged in Redis ({type(error).__name__}: {error}); resume from a checkpoint"
+        ) from None
+
+
+def _pack_state(steps: int, arrays: Arrays, meta: Meta) -> bytes:
+    parts = {name: _parts(array) for name, array in arrays.items()}
+    # Meta is JSON inside: the integers of an RNG are longer than msgpack's 64 bits.
+    return _pack({"steps": steps, "arrays": parts, "meta": json.dumps(dict(meta))})
+
+
+def _unpack_state(what: str, blob: bytes) -> tuple[int, dict[str, Array], Meta]:
+    with damage_named(what):
+        content = msgpack.unpackb(blob)
+        arrays = {name: _array(*parts) for name, parts in content["arrays"].items()}
+        return int(content["steps"]), arrays, MappingProxyType(json.loads(content["meta"]))
+
+
+def _pack(content: Any) -> bytes:
+    blob: bytes = msgpack.packb(content)
+    if len(blob) > MAX_BLOB_BYTES:
+        raise StoreError(
+            f"a state of {len(blob)} bytes is too large for Redis, which takes {MAX_BLOB_BYTES}; "
+            "make the groups smaller"
+        )
+    return blob
+
+
+def _parts(array: Array) -> list[Any]:
+    return [array.dtype.str, array.shape, array.tobytes()]
+
+
+def _array(dtype: str, shape: list[int], content: bytes) -> Array:
+    kind = np.dtype(dtype)
+    if kind.kind not in "biuf":
+        raise ValueError(f"an array of {dtype}")
+    # The bytes object owns the memory, so nobody can make the array writable again.
+    return np.frombuffer(content, kind).reshape(shape)

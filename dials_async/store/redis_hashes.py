@@ -1,0 +1,67 @@
+"""The hashes of groups and of AIPs as a whole: from Redis to a snapshot, and back at a restore."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from dials_async.store.base import WEIGHTS, AipState, GroupSnapshot, GroupState, KeepRules
+from dials_async.store.checks import frozen_aip, frozen_array, frozen_group
+from dials_async.store.packing import (
+    damage_named,
+    pack_aip,
+    pack_array,
+    pack_group,
+    pack_mark,
+    unpack_aip,
+    unpack_array,
+    unpack_group,
+    unpack_marks,
+)
+
+Fields = dict[str, str | int | bytes]
+
+#: In place of the token of a commit: no call may take a restored version for its own.
+_NO_TOKEN = "restored"
+
+
+def group_snapshot(group: int, fields: Mapping[bytes, bytes]) -> GroupSnapshot:
+    """All of a group. Raises StoreError if something is damaged or missing."""
+    with damage_named(f"group {group}"):
+        version, state = int(fields[b"version"]), fields[b"state"]
+        blobs = by_version("w:", fields)
+        newest = unpack_group(group, version, state, blobs.pop(version))
+    older = {v: unpack_array(f"group {group}, weights of version {v}", b) for v, b in blobs.items()}
+    marks = unpack_marks(f"group {group}, marks", by_version("m:", fields))
+    return GroupSnapshot(newest, MappingProxyType(older), marks)
+
+
+def aip_states(fields: Mapping[bytes, bytes]) -> tuple[AipState, ...]:
+    """All AIPs that are kept, by rising version. Raises StoreError if something is damaged."""
+    return tuple(unpack_aip(version, blob) for version, blob in sorted(by_version("a:", fields).items()))
+
+
+def restored_group(known: GroupSnapshot, rules: KeepRules) -> Fields:
+    """The fields of a group, what ``rules`` do not keep left out. Raises StoreError if it is malformed."""
+    newest: GroupState = frozen_group(known.state)
+    state, weights = pack_group(newest)
+    fields: Fields = {"version": newest.version, "steps": newest.steps_per_agent, "state": state}
+    for mark in known.marks:
+        if rules.keeps_mark(mark, newest.version):
+            fields[f"m:{mark.version}"] = pack_mark(mark, rules.is_boundary(mark), _NO_TOKEN)
+            if mark.version in known.weights and rules.keeps_weights(mark, newest.version):
+                fields[f"w:{mark.version}"] = pack_array(frozen_array(WEIGHTS, known.weights[mark.version]))
+    return {**fields, f"w:{newest.version}": weights}
+
+
+def restored_aips(aips: Iterable[AipState]) -> Fields:
+    """The fields of AIPs by rising version. Raises StoreError if one is malformed."""
+    fields: Fields = {}
+    for aip in map(frozen_aip, aips):
+        newest: Fields = {"version": aip.version, "steps": aip.steps_per_agent}
+        fields = {**fields, **newest, f"a:{aip.version}": pack_aip(aip), f"t:{aip.version}": _NO_TOKEN}
+    return fields
+
+
+def by_version(prefix: str, fields: Mapping[bytes, bytes]) -> dict[int, bytes]:
+    """The fields ``<prefix><version>``, by version."""
+    start = prefix.encode()
+    return {int(k.removeprefix(start)): blob for k, blob in fields.items() if k.startswith(start)}

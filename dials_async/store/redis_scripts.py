@@ -1,0 +1,139 @@
+"""The Lua scripts of the Redis store: each is one atomic step, and may be run twice.
+
+A call whose answer was lost is sent again. So each writing call has a token, which stays beside what it
+wrote: whoever finds the own token there was successful the first time.
+
+The first write of a script is one that Redis refuses when it is out of memory; once something was written,
+nothing is refused: a script is carried out whole or not at all. All values that come from Python go back to
+Redis as they came, so that no number passes through a float.
+"""
+
+#: Comes before every script that writes for a run. The last of KEYS: info; the last of ARGV: the life.
+SAME_LIFE = """
+if redis.call('HGET', KEYS[#KEYS], 'life') ~= ARGV[#ARGV] then
+    return redis.error_reply('LOST this run was lost')
+end
+"""
+
+# A hint only, and so no reason to fail: pcall, since a user may be forbidden to publish.
+_ANNOUNCE = """
+local function announce(counter, channel)
+    local changes = redis.call('INCR', counter)
+    redis.pcall('PUBLISH', channel, changes)
+    return changes
+end
+"""
+
+# A mark is "steps_before steps held boundary token". KeepRules.keeps_mark and keeps_weights say the same.
+_PRUNE = """
+local function parse(mark)
+    return string.match(mark, '^(%S+) (%S+) (%d) (%d) (%S+)$')
+end
+
+local function prune(group, oldest)
+    for _, field in ipairs(redis.call('HKEYS', group)) do
+        local version = string.match(field, '^m:(%d+)$')
+        if version and tonumber(version) < oldest then
+            local _, _, held, boundary = parse(redis.call('HGET', group, field))
+            if boundary == '0' then
+                redis.call('HDEL', group, field, 'w:' .. version)
+            elseif held == '0' then
+                redis.call('HDEL', group, 'w:' .. version)
+            end
+        end
+    end
+end
+"""
+
+#: KEYS: group, groups, changes. ARGV: id, version, steps before, steps, mark, token, keep_last, state,
+#: weights, channel. Returns {1, changes}, or {0, newest version} if this version does not come next.
+COMMIT_GROUP = (
+    _ANNOUNCE
+    + _PRUNE
+    + """
+local version = ARGV[2]
+local mark = redis.call('HGET', KEYS[1], 'm:' .. version)
+if mark then
+    local _, _, _, _, token = parse(mark)
+    if token == ARGV[6] then
+        return {1, tonumber(redis.call('GET', KEYS[3]) or 0)}
+    end
+end
+local newest = redis.call('HGET', KEYS[1], 'version') or '-1'
+local steps = redis.call('HGET', KEYS[1], 'steps') or '-1'
+if tonumber(newest) ~= tonumber(version) - 1 or steps ~= ARGV[3] then
+    return {0, newest}
+end
+redis.call('HSET', KEYS[1], 'version', version, 'steps', ARGV[4], 'state', ARGV[8],
+           'w:' .. version, ARGV[9], 'm:' .. version, ARGV[5])
+redis.call('SADD', KEYS[2], ARGV[1])
+prune(KEYS[1], tonumber(version) - tonumber(ARGV[7]) + 1)
+return {1, announce(KEYS[3], ARGV[10])}
+"""
+)
+
+#: KEYS: group. ARGV: version, keep_last.
+RELEASE = (
+    _PRUNE
+    + """
+local mark = redis.call('HGET', KEYS[1], 'm:' .. ARGV[1])
+if mark then
+    local before, steps, _, boundary, token = parse(mark)
+    redis.call('HSET', KEYS[1], 'm:' .. ARGV[1], before .. ' ' .. steps .. ' 0 ' .. boundary .. ' ' .. token)
+    prune(KEYS[1], tonumber(redis.call('HGET', KEYS[1], 'version')) - tonumber(ARGV[2]) + 1)
+end
+"""
+)
+
+#: KEYS: group. Returns version, mark, version, mark, ... in no order.
+MARKS = """
+local marks = {}
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    local version = string.match(field, '^m:(%d+)$')
+    if version then
+        marks[#marks + 1] = version
+        marks[#marks + 1] = redis.call('HGET', KEYS[1], field)
+    end
+end
+return marks
+"""
+
+#: KEYS: aips, changes. ARGV: version, steps before, steps, state, token, keep_last_aips, channel. Returns as
+#: COMMIT_GROUP.
+COMMIT_AIP = (
+    _ANNOUNCE
+    + """
+local version = ARGV[1]
+if redis.call('HGET', KEYS[1], 't:' .. version) == ARGV[5] then
+    return {1, tonumber(redis.call('GET', KEYS[2]) or 0)}
+end
+local newest = redis.call('HGET', KEYS[1], 'version') or '-1'
+local steps = redis.call('HGET', KEYS[1], 'steps') or '-1'
+if tonumber(newest) ~= tonumber(version) - 1 or steps ~= ARGV[2] then
+    return {0, newest}
+end
+redis.call('HSET', KEYS[1], 'version', version, 'steps', ARGV[3],
+           'a:' .. version, ARGV[4], 't:' .. version, ARGV[5])
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    local old = string.match(field, '^[at]:(%d+)$')
+    if old and tonumber(old) <= tonumber(version) - tonumber(ARGV[6]) then
+        redis.call('HDEL', KEYS[1], field)
+    end
+end
+return {1, announce(KEYS[2], ARGV[7])}
+"""
+)
+
+#: KEYS: ids, rows, kinds, changes. ARGV: kind, id, record, token, channel. Returns {1 if appended, changes}.
+APPEND = (
+    _ANNOUNCE
+    + """
+if redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[4]) == 0 then
+    local mine = redis.call('HGET', KEYS[1], ARGV[2]) == ARGV[4]
+    return {mine and 1 or 0, tonumber(redis.call('GET', KEYS[4]) or 0)}
+end
+redis.call('RPUSH', KEYS[2], ARGV[3])
+redis.call('SADD', KEYS[3], ARGV[1])
+return {1, announce(KEYS[4], ARGV[5])}
+"""
+)

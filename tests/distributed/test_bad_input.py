@@ -1,0 +1,160 @@
+"""Whatever is in the queues: bad messages become dead letters with a reason, and nothing else changes."""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pika
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from messaging.examples import resealed
+from runtime.small import small_config, train_to_the_end
+
+from dials_async.distributed.create import create
+from dials_async.errors import QueueFullError
+from dials_async.learning.inbox import Inbox
+from dials_async.messaging.broker import Broker, experience, gs_tasks, rollout_tasks
+from dials_async.messaging.envelope import MAX_MESSAGE_BYTES
+from dials_async.messaging.schema import Experience, RolloutTask, encode_experience, encode_task
+from dials_async.run_context import RunContext
+from dials_async.runtime.results import weights_sha256
+from dials_async.servers.private import PrivateServer
+
+from .fleet import Fleet, eventually, final_sha256, fleet, observer
+
+#: Into each of the six queues.
+PER_QUEUE = 2000
+
+
+def good_experience(context: RunContext, agent: int) -> bytes:
+    """A message that the learner of ``agent`` would take for its first update, were it not changed."""
+    group = next(group for group in context.groups if agent in group.agents)
+    episodes, steps = context.config.rollout.episodes_per_task, context.domain.episode_steps
+    rng = np.random.default_rng(agent)
+    message = Experience(
+        run=context.name,
+        task_id=f"ials/g{group.index}/u0/t0",
+        agent=agent,
+        update=0,
+        index=0,
+        policy_version=0,
+        aip_version=1,
+        worker="stranger",
+        observations=np.zeros((episodes, steps + 1, group.spec.observation_bytes), np.uint8),
+        actions=rng.integers(0, group.spec.n_actions, (episodes, steps), dtype=np.uint8),
+        rewards=np.ones((episodes, steps), np.float32),
+        log_probs=np.full((episodes, steps), -1.0, np.float32),
+        terminated=np.zeros(episodes, np.uint8),
+        truncated=np.ones(episodes, np.uint8),
+    )
+    return encode_experience(message)
+
+
+def bad_bodies(good: bytes, array: str | None, count: int) -> list[bytes]:
+    """Garbage, truncated, flipped, of another schema, and, of experience, of wrong shape and with NaN."""
+    found: list[bytes] = []
+    texts = st.one_of(st.integers(-5, 10**6), st.text(max_size=9), st.none(), st.binary(max_size=9))
+
+    @settings(max_examples=count, suppress_health_check=list(HealthCheck), database=None)
+    @given(st.data())
+    def collect(data: st.DataObject) -> None:
+        kind = data.draw(st.integers(0, 6 if array else 4))
+        if kind == 0:
+            body = data.draw(st.binary(max_size=300))
+        elif kind == 1:
+            body = good[: data.draw(st.integers(0, len(good) - 1))]
+        elif kind == 2:
+            at = data.draw(st.integers(0, len(good) - 1))
+            body = good[:at] + bytes([good[at] ^ data.draw(st.integers(1, 255))]) + good[at + 1 :]
+        elif kind == 3:
+            body = resealed(good, schema=data.draw(texts.filter(lambda value: value != 1)))
+        elif kind == 4:
+            field = data.draw(st.sampled_from(["run", "update", "index"]))
+            body = resealed(good, **{field: data.draw(st.one_of(st.none(), st.just("x\n"), st.just(-3)))})
+        elif kind == 5:
+            body = resealed(good, rewards=bytes(4 * data.draw(st.integers(0, 799))))
+        else:
+            values = np.ones(800, np.float32)
+            values[data.draw(st.integers(0, 799))] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
+            body = resealed(good, **{data.draw(st.sampled_from(["rewards", "log_probs"])): values.tobytes()})
+        found.append(body)
+
+    while len(found) < count:
+        collect()
+    return found[:count]
+
+
+def publish_all(broker: Broker, queue: str, bodies: list[bytes], members: Fleet) -> None:
+    for body in bodies:
+        while True:
+            try:
+                broker.publish(queue, body)
+                break
+            except QueueFullError:
+                members.require_health()
+
+
+def oversized(url: str, queue: str) -> None:
+    """More than any of our programs would send, past the check in our own ``publish``."""
+    body = bytes(MAX_MESSAGE_BYTES + 1)
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    connection.channel().basic_publish("", queue, body)
+    connection.close()
+
+
+def test_two_thousand_bad_messages_in_every_queue(
+    tmp_path: Path, run: str, rabbitmq_server: PrivateServer
+) -> None:
+    config = small_config()
+    expected = weights_sha256(train_to_the_end(tmp_path / "embedded", config).context)
+    create(run, config)
+    with fleet(run) as members, observer(run) as seen:
+        context = seen.context
+        tasks = {
+            rollout_tasks(run): encode_task(RolloutTask(run, "ials", 0, 0, 0, 8, (0,), 1)),
+            gs_tasks(run): encode_task(RolloutTask(run, "gs", -1, 0, 0, 8, (0, 0), 0)),
+        }
+        messages = {experience(run, agent): good_experience(context, agent) for agent in range(4)}
+        # Given consumers of all queues, the learners waiting for AIPs that do not come yet
+        rollout, learner = members.start(rollout=1, learner=1)
+        # When each queue gets its share, and one message beyond every limit
+        sent = 0
+        for queue, good in {**tasks, **messages}.items():
+            bodies = bad_bodies(good, "rewards" if queue in messages else None, PER_QUEUE)
+            publish_all(context.broker, queue, bodies, members)
+            oversized(rabbitmq_server.url, queue)
+            sent += len(bodies) + 1
+
+        def rejected() -> int:
+            facts = [p.facts for p in seen.registry.processes(run).values()]
+            return sum(int(each.get("rejected", 0)) for each in facts)
+
+        # Then every single one was rejected, the newest thousand lie there with their reasons, and all live
+        members.start(keeper=1, gs_sampler=1, evaluator=1)
+        assert eventually(lambda: rejected() == sent), f"{rejected()} of {sent}"
+        letters = context.broker.dead_letters()
+        assert len(letters) == 1000
+        assert all(len(letter.reason) > 10 for letter in letters)
+        assert any("limit" in letter.reason for letter in letters)
+        members.wait()
+    # And the run ends as it would have without them
+    assert rollout.error is None
+    assert learner.error is None
+    assert final_sha256(run) == expected
+
+
+def test_the_messages_of_this_test_are_bad_because_of_what_was_changed(run: str) -> None:
+    """The control: unchanged they are taken."""
+    create(run, small_config())
+    with observer(run) as seen:
+        context = seen.context
+        group = context.groups[0]
+        inbox = Inbox(context, group)
+        context.broker.publish(experience(run, 0), good_experience(context, 0))
+        consumer = context.broker.consumer([experience(run, 0)], 1)
+        delivery = consumer.receive(10.0)
+        assert delivery is not None
+        inbox.take(consumer, delivery, 0)
+        assert inbox.arrivals.rejected == 0
+        body = good_experience(context, 0)
+        assert zlib.crc32(body[:-4]).to_bytes(4, "big") == body[-4:]

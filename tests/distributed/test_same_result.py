@@ -1,0 +1,92 @@
+"""Invariant 3: the weights of an embedded run, to the bit, whatever processes train it and come and go."""
+
+import json
+from pathlib import Path
+
+import pytest
+from runtime.small import small_config, train_to_the_end
+
+from dials_async.config import Config
+from dials_async.distributed.create import create, resume
+from dials_async.runtime.results import weights_sha256
+
+from .fleet import eventually, final_sha256, fleet, observer
+
+
+def embedded_sha256(folder: Path, config: Config) -> str:
+    return weights_sha256(train_to_the_end(folder, config).context)
+
+
+@pytest.mark.parametrize("simulator", ["dials", "untrained", "gs"])
+def test_any_number_of_workers_and_learners_gives_the_weights_of_an_embedded_run(
+    simulator: str, tmp_path: Path, run: str, surroundings: Path
+) -> None:
+    config = small_config(f"run.simulator={simulator}")
+    expected = embedded_sha256(tmp_path / "embedded", config)
+    for rollouts, learners in ((1, 1), (3, 2)):
+        name = f"{run}-{rollouts}-{learners}"
+        create(name, config)
+        with fleet(name) as members:
+            members.start_all(rollouts, learners)
+            members.wait()
+        summary = json.loads((surroundings / name / "summary.json").read_text())
+        assert summary["weights_sha256"] == final_sha256(name) == expected
+        assert summary["agent_steps"] == 6400
+        n_messages = 4 * 2 * 4  # updates, tasks, agents
+        assert summary["learning"]["messages_used"] == n_messages
+        assert summary["learning"]["policy_lag_messages"] == {"0": n_messages}
+        assert (surroundings / name / "report.html").exists()
+
+
+def test_processes_that_come_and_go_change_nothing(tmp_path: Path, run: str) -> None:
+    # Given a run of ten updates
+    config = small_config("run.steps=16000", "schedule.refresh_steps=4800")
+    expected = embedded_sha256(tmp_path / "embedded", config)
+    create(run, config)
+    with fleet(run) as members, observer(run) as seen:
+
+        def version(group: int) -> int:
+            return seen.context.store.group_version(group)
+
+        # When its learner and its only worker leave in the middle, and everything else too, one by one
+        members.start_all()
+        for leaving, at in (
+            ("learner", 2),
+            ("rollout", 4),
+            ("gs-sampler", 5),
+            ("evaluator", 6),
+            ("keeper", 7),
+        ):
+            assert eventually(lambda at=at: min(version(0), version(1)) >= at)  # type: ignore[misc]
+            for member in [member for member in members.members if member.kind == leaving]:
+                member.leave()
+                assert member.error is None
+            # Then others take their place
+            members.start(**{leaving.replace("-", "_"): 1})
+        members.wait()
+    assert final_sha256(run) == expected
+
+
+def test_a_run_whose_redis_lost_everything_goes_on_from_its_checkpoint(tmp_path: Path, run: str) -> None:
+    config = small_config("run.steps=16000", "schedule.refresh_steps=4800", "runtime.checkpoint_seconds=0.2")
+    expected = embedded_sha256(tmp_path / "embedded", config)
+    create(run, config)
+    # Given a run that has saved a checkpoint
+    with fleet(run) as members, observer(run) as seen:
+        members.start_all()
+        assert eventually(lambda: seen.context.store.group_version(0) >= 4)
+        # When Redis loses everything while all are at work
+        seen.registry.delete(run)
+        # Then each process says so and ends
+        assert eventually(lambda: not any(member.is_alive() for member in members.members))
+        for member in members.members:
+            assert member.error is not None
+            assert "has lost the run" in str(member.error), member.error
+    # And a resumed run ends as if nothing had happened
+    notes = resume(run, None, None)
+    assert any("from the checkpoint of" in note for note in notes)
+    with fleet(run) as members, observer(run) as seen:
+        assert seen.context.store.group_version(0) > 0
+        members.start_all()
+        members.wait()
+    assert final_sha256(run) == expected
