@@ -4,11 +4,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: help demo test services lint bench clean
+.PHONY: help demo test services sumo lint bench clean
 
 help:
 	@echo "make demo    train 4 warehouse robots and write runs/$(DEMO)/report.html (first time: 2-4 minutes, then half a minute)"
 	@echo "make services  install RabbitMQ and Redis where they are missing (Debian, Ubuntu), for 'honcho start'"
+	@echo "make sumo    install SUMO, for the traffic presets"
 	@echo "make test    the whole test suite (about 12 minutes)"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   throughput of this machine"
@@ -37,7 +38,10 @@ demo: .venv/.installed
 services: .venv/.installed
 	@sh scripts/services.sh
 
-test: .venv/.installed-dev services
+sumo: .venv/.installed
+	@sh scripts/sumo.sh
+
+test: .venv/.installed-dev services sumo
 	@echo "Running ruff, mypy and the whole test suite: about 12 minutes on two cores."
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest

@@ -1,9 +1,10 @@
 """The hash of the weights of embedded and distributed runs of the same configuration: all must be one.
 
     python benchmarks/same_result.py
+    python benchmarks/same_result.py traffic-25 --steps 40000
 
-warehouse-4 at lag 0: with AIPs refreshed every 20,000 steps, untrained, and on the GS; embedded, with one
-worker, and with four workers and two learners.
+At lag 0: with AIPs refreshed every 20,000 steps, untrained, and on the GS; embedded, with one worker, and
+with four workers and two learners.
 """
 
 import json
@@ -19,22 +20,26 @@ from dials_async.runtime.folder import SUMMARY
 from dials_async.runtime.results import weights_sha256
 from dials_async.runtime.warmup import compile_kernels
 
-CASES = {"dials": 200_000, "untrained": 60_000, "gs": 60_000}
+#: Steps of each case, as shares of those of the first.
+CASES = {"dials": 1.0, "untrained": 0.3, "gs": 0.3}
 
 COUNTS = ({"rollout": 1, "learner": 1}, {"rollout": 4, "learner": 2})
 
 
 @click.command()
+@click.argument("preset", default="warehouse-4")
+@click.option("--steps", default=200_000, show_default=True, help="Per agent; untrained, gs: 30 % of it.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("runs/same-result"))
 @click.option("--set", "settings", multiple=True, help="For example rollout.episodes_per_task=16.")
-def main(folder: Path, settings: tuple[str, ...]) -> None:
+def main(preset: str, steps: int, folder: Path, settings: tuple[str, ...]) -> None:
     """Train each case three times."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     different = 0
-    for simulator, steps in CASES.items():
+    for simulator, share in CASES.items():
         given = ("schedule.refresh_steps=20_000", *settings)
-        config = load_config("warehouse-4", given, {"run": {"simulator": simulator, "steps": steps}})
+        run_table = {"simulator": simulator, "steps": round(steps * share)}
+        config = load_config(preset, given, {"run": run_table})
         compile_kernels(config)
         run = EmbeddedRun("embedded", config, folder / simulator, resume=False)
         run.start()

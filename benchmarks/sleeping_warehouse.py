@@ -33,9 +33,9 @@ class SleepingWarehouse(Warehouse):
     def __init__(self, side: int = 2, item_ages: bool = False) -> None:
         super().__init__(side=side, item_ages=item_ages)
 
-    def local_state(self, n_agents: int, n_envs: int) -> Any:
-        """None: not for the fused rollout, which does not sleep."""
-        del n_agents, n_envs
+    def local_state(self, agents: Sequence[int], n_envs: int) -> Any:
+        """Nothing: not for the fused rollout, which does not sleep."""
+        del agents, n_envs
 
     def make_local(self, agents: Sequence[int], n_envs: int) -> LocalSimulator:
         """See Domain."""

@@ -23,13 +23,15 @@ from dials_async.runtime.machine import machine
 MIN_SECONDS = 0.3
 
 
-def run_benchmark(name: str, agents: int, envs: int, repeats: int, settings: Sequence[str]) -> dict[str, Any]:
+def run_benchmark(
+    name: str, preset: str, agents: int, envs: int, repeats: int, settings: Sequence[str]
+) -> dict[str, Any]:
     """Measure ``name`` (rollout, learn, aip, gs) on one thread. Raises UsageError, ConfigError."""
     side = round(agents**0.5)
     if side * side != agents:
-        raise UsageError(f"--agents {agents}: a warehouse has a square number of agents")
-    preset = ["rollout.agents_per_group=" + str(agents), f"domain.side={side}"]
-    config = load_config("warehouse-25", [*preset, *settings])
+        raise UsageError(f"--agents {agents}: our grids have a square number of agents")
+    size = ["rollout.agents_per_group=" + str(agents), f"domain.side={side}"]
+    config = load_config(preset, [*size, *settings])
     domain = make_domain(config.domain)
     group = make_groups(config, domain)[0]
     weights, aips = group.initial_weights(1), group.initial_aips(1)
@@ -51,6 +53,7 @@ def run_benchmark(name: str, agents: int, envs: int, repeats: int, settings: Seq
         work, amount, unit = _refresh(config, group), 0, "s a refresh"
     return {
         "benchmark": name,
+        "domain": config.domain["name"],
         "agents": agents,
         "envs": envs,
         "repeats": repeats,

@@ -16,6 +16,7 @@ DialsError
 ├── StoreError            the store refused or is gone
 │   ├── VersionConflictError  compare-and-set lost: somebody else committed this version
 │   └── VersionGoneError      a version that was asked for is not kept any more
+├── SimulatorError        a simulator is missing, of another version, or ended (exit 1)
 ├── ServerError           a private RabbitMQ or Redis server is missing or does not start
 ├── InterruptedRunError   a second Ctrl-C ended a run at once (exit 130)
 └── TrainingError         training cannot go on (a thread died, numbers are not finite)
@@ -88,6 +89,10 @@ class VersionConflictError(StoreError):
 
 class VersionGoneError(StoreError):
     """A version was asked for that the store does not keep (any more)."""
+
+
+class SimulatorError(DialsError):
+    """A simulator is not installed, is of another version, or ended in the middle of an episode."""
 
 
 class ServerError(DialsError):

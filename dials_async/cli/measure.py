@@ -37,6 +37,7 @@ def check_vectors(files: tuple[Path, ...], as_json: bool) -> None:
 
 @click.command()
 @click.argument("name", type=click.Choice(["rollout", "learn", "aip", "gs"]))
+@click.option("--preset", default="warehouse-25", show_default=True, help="Whose settings.")
 @click.option("--agents", type=click.IntRange(1, 900), default=25, show_default=True)
 @click.option(
     "--envs", type=click.IntRange(1, 4096), default=64, show_default=True, help="Episodes per agent."
@@ -44,7 +45,9 @@ def check_vectors(files: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--repeats", type=click.IntRange(1, 1000), default=5, show_default=True)
 @settings_option
 @json_option
-def bench(name: str, agents: int, envs: int, repeats: int, settings: tuple[str, ...], as_json: bool) -> None:
+def bench(
+    name: str, preset: str, agents: int, envs: int, repeats: int, settings: tuple[str, ...], as_json: bool
+) -> None:
     """Measure one part on one core of this machine.
 
     \b
@@ -56,17 +59,19 @@ def bench(name: str, agents: int, envs: int, repeats: int, settings: tuple[str, 
     \b
     Examples:
       dials bench rollout
+      dials bench gs --preset traffic-100 --agents 100 --envs 2
       dials bench learn --set policy.network=gru --set ppo.minibatch_steps=256
     """
     from dials_async.benchmarking import run_benchmark
 
-    result = run_benchmark(name, agents, envs, repeats, settings)
+    result = run_benchmark(name, preset, agents, envs, repeats, settings)
     if as_json:
         click.echo(json.dumps(result, indent=2))
         return
     machine = result["machine"]
     click.echo(f"{machine['cpu']}, {machine['cores']} cores, {machine['system']}; one thread used")
     click.echo(
-        f"{name}: {result['agents']} agents x {result['envs']} environments: median {result['median']:,.4g} "
-        f"{result['unit']}, best {result['best']:,.4g}, worst {result['worst']:,.4g} of {result['repeats']}"
+        f"{name}, {result['domain']}: {result['agents']} agents x {result['envs']} environments: "
+        f"median {result['median']:,.4g} {result['unit']}, "
+        f"best {result['best']:,.4g}, worst {result['worst']:,.4g} of {result['repeats']}"
     )

@@ -97,4 +97,4 @@ def gs_sampler(connection: Connection, leases: Leases) -> Role:
 def evaluator(connection: Connection, leases: Leases) -> Role:
     """Measures policies on the GS, beside training."""
     context = connection.context
-    return SingleRole("evaluator", context.stop, leases, lambda lost: Evaluator(context, lost))
+    return SingleRole("evaluator", context.stop, leases, lambda lost: Evaluator(context, cores(), lost))

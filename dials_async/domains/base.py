@@ -64,6 +64,10 @@ class GlobalSimulator(Protocol):
         """Advance by one step; ``actions`` [agents, envs]."""
         ...
 
+    def close(self) -> None:
+        """Let go of what the simulator holds (processes); twice is allowed."""
+        ...
+
 
 class LocalSimulator(Protocol):
     """The regions of ``agents`` agents, each on its own, ``envs`` episodes of each at a time.
@@ -87,6 +91,10 @@ class LocalSimulator(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Let go of what the simulator holds (processes); twice is allowed."""
+        ...
+
 
 class ScriptedPolicy(Protocol):
     """A hand-written policy for all learning agents; it may read the whole state of the GS."""
@@ -106,6 +114,9 @@ class Domain(Protocol):
     name: str
     episode_steps: int
     n_agents: int
+    global_envs: int | None
+    """Episodes that one GS steps side by side; None: any number. A simulator in a process of its own steps
+    one, and several of them run at the same time."""
     baselines: Sequence[str]
     """Names of the scripted policies, weakest first."""
     published: Mapping[str, float]
@@ -125,8 +136,11 @@ class Domain(Protocol):
         """A new LS of ``n_envs`` episodes for each of ``agents``."""
         ...
 
-    def local_state(self, n_agents: int, n_envs: int) -> Any:
-        """State of a compiled LS for the fused rollout (a NamedTuple of arrays), or None if there is none."""
+    def local_state(self, agents: Sequence[int], n_envs: int) -> Any:
+        """State of a compiled LS for the fused rollout (a NamedTuple of arrays), or None if there is none.
+
+        Rows are ``n_envs`` episodes of the first of ``agents``, then of the second, and so on.
+        """
         ...
 
     def scripted_policy(self, name: str, n_envs: int) -> ScriptedPolicy:

@@ -45,6 +45,7 @@ def evaluate_policies(
     index: int,
     greedy: bool,
     aips: Sequence[NDArray[np.float32]] | None = None,
+    threads: int = 1,
 ) -> tuple[Returns, NDArray[np.float64] | None]:
     """Run the GS under the policies; returns, and the CE of ``aips`` in nats per source, [agents].
 
@@ -57,6 +58,7 @@ def evaluate_policies(
         index: makes the episodes fresh ones: another index, other episodes.
         greedy: likeliest actions instead of sampled ones.
         aips: per group, [agents, AIP parameters]; None leaves the CE out.
+        threads: simulators that run at the same time.
     """
     actors = [group.actors(w) for group, w in zip(groups, weights, strict=True)]
     at_once = max(1, MAX_AGENT_STEPS // (domain.n_agents * domain.episode_steps))
@@ -64,7 +66,9 @@ def evaluate_policies(
     for part, start in enumerate(range(0, episodes, at_once)):
         n = min(at_once, episodes - start)
         purpose = "evaluate-greedy" if greedy else "evaluate"
-        joint = run_joint(domain, groups, actors, n, run_seed, purpose, (index, part), greedy)
+        joint = run_joint(
+            domain, groups, actors, n, run_seed, purpose, (index, part), greedy, threads=threads
+        )
         returns.append(joint.returns(groups))
         if aips is not None:
             entropies.append(_cross_entropies(domain, groups, aips, joint))

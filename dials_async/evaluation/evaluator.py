@@ -23,9 +23,10 @@ BASELINE_SEED = 0
 class Evaluator:
     """Writes the records "baselines" and "evaluations" of a run."""
 
-    def __init__(self, context: RunContext, released: Event | None = None) -> None:
+    def __init__(self, context: RunContext, threads: int, released: Event | None = None) -> None:
         """``released``, once set, ends this evaluator alone: another process has taken over."""
         self._context = context
+        self._threads = threads
         self._released = released or Event()
         self.doing = "starting"
         """What it is at, or waits for, in a few words."""
@@ -79,7 +80,7 @@ class Evaluator:
                 continue
             with context.phases("evaluate"):
                 episodes = context.config.schedule.final_eval_episodes
-                result = summarise(run_scripted(context.domain, name, episodes, BASELINE_SEED))
+                result = summarise(run_scripted(context.domain, name, episodes, BASELINE_SEED, self._threads))
             context.store.append_record(
                 "baselines",
                 {"id": name, "mean": result.mean, "se": result.standard_error, "episodes": episodes},
@@ -99,8 +100,8 @@ class Evaluator:
             aips = [state.arrays[f"g{group.index}"] for group in context.groups]
         with context.phases("evaluate"):
             arguments = (context.domain, context.groups, weights, episodes, context.seed, version)
-            sampled, ce = evaluate_policies(*arguments, greedy=False, aips=aips)
-            greedy, _ = evaluate_policies(*arguments, greedy=True)
+            sampled, ce = evaluate_policies(*arguments, greedy=False, aips=aips, threads=self._threads)
+            greedy, _ = evaluate_policies(*arguments, greedy=True, threads=self._threads)
         store.append_record(
             "evaluations",
             {

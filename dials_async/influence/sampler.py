@@ -97,7 +97,14 @@ class GsSampler:
         actors = [group.actors(w) for group, w in zip(context.groups, weights, strict=True)]
         with context.phases("collect"):
             joint = run_joint(
-                context.domain, context.groups, actors, n_episodes, context.seed, "aip-data", (refresh,)
+                context.domain,
+                context.groups,
+                actors,
+                n_episodes,
+                context.seed,
+                "aip-data",
+                (refresh,),
+                threads=self._threads,
             )
         self.doing = f"training AIP version {refresh + 1}"
         newest = context.store.aip(refresh)

@@ -2,9 +2,8 @@
 
 Numba reuses cached machine code when the *caller's* file is unchanged, even if a function that it calls
 in another file was edited. A stale kernel would be silently wrong, so the cache folder is named after a
-hash of every source file of the package that holds kernels: another source, another folder.
-
-The cache lives in ``$DIALS_CACHE_DIR``, else ``$XDG_CACHE_HOME/dials-async``, else ``~/.cache/dials-async``.
+hash of every source file of the package that holds kernels: another source, another folder
+(``dials_async.cache`` says where).
 """
 
 import hashlib
@@ -16,6 +15,8 @@ from typing import Any, TypeVar
 
 import numba
 from numba import njit
+
+from dials_async.cache import cache_folder
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -34,16 +35,10 @@ def _source_hash() -> str:
     digest = hashlib.sha256(str(root).encode())
     for path in sorted(root.rglob("*.py")):
         source = path.read_bytes()
-        if b"import jit" in source or b"compile" in source[:400]:
+        # Simulators take their constants from files that hold no kernel.
+        if "domains" in path.parts or b"import jit" in source or b"compile" in source[:400]:
             digest.update(path.name.encode() + source)
     return digest.hexdigest()[:16]
-
-
-def _cache_folder() -> Path:
-    base = os.environ.get("DIALS_CACHE_DIR")
-    if base is None:
-        base = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "dials-async")
-    return Path(base) / f"kernels-{_source_hash()}"
 
 
 def _remove_old_folders(newest: Path) -> None:
@@ -54,7 +49,7 @@ def _remove_old_folders(newest: Path) -> None:
 
 
 #: Folder of the compiled kernels of exactly this source.
-CACHE_FOLDER = _cache_folder()
+CACHE_FOLDER = cache_folder() / f"kernels-{_source_hash()}"
 
 if "NUMBA_CACHE_DIR" not in os.environ:
     numba.config.CACHE_DIR = str(CACHE_FOLDER)  # type: ignore[attr-defined]  # made at run time
@@ -97,4 +92,13 @@ def jit_inline(function: F) -> F:
 def jit_leaf(function: F) -> F:
     """Like :func:`jit_inline`, for functions that neither make nor slice arrays (``LEAF_OPTIONS``)."""
     compiled: F = njit(**LEAF_OPTIONS)(function)
+    return compiled
+
+
+def jit_exact_leaf(function: F) -> F:
+    """Like :func:`jit_leaf`, but every floating-point operation is done as it is written.
+
+    For arithmetic that must agree with another program to the last bits; it cannot vectorise sums.
+    """
+    compiled: F = njit(**{**LEAF_OPTIONS, "fastmath": False})(function)
     return compiled

@@ -93,14 +93,14 @@
 
   function draw() {
     const k = Math.min(last, Math.floor(time)), t = k === last ? 0 : time - k, frame = frames[k];
-    const glide = calm.matches ? 0 : t * t * (3 - 2 * t);
+    const steady = calm.matches ? 0 : t, eased = steady * steady * (3 - 2 * steady);
     pen.setTransform(1, 0, 0, 1, 0, 0);
     pen.drawImage(background, 0, 0);
     pen.setTransform(scale, 0, 0, scale, 0, 0);
     drawMarks(frame, false, -1);
     const next = k < last ? placesOf(k + 1) : new Map(), m = frame.movers;
     for (let i = 0; i < m.length; i += MOVER) {
-      const j = next.get(m[i]);
+      const j = next.get(m[i]), glide = styles[m[i + 3]].steady ? steady : eased;
       let x = m[i + 1], y = m[i + 2], heading = m[i + 4];
       if (j !== undefined && glide > 0) {
         const n = frames[k + 1].movers;

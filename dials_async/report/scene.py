@@ -27,7 +27,8 @@ style: ``shape`` (``disc``, ``square``, ``diamond``, ``ring``, ``bar``: a bar po
 ``size`` (diameter or side, world units; a bar: its length) and ``width`` (of a bar); ``fill``, ``stroke``,
 ``line``; ``core`` (colour of a dot in the middle); ``ramp`` (colours for value 0 to 1, instead of ``fill``);
 ``pulse`` (true: it widens and fades until the next frame); ``above`` (true: drawn over the movers);
-``show_value`` (true: the value floats up as a number).
+``show_value`` (true: the value floats up as a number); ``steady`` (true: it glides at constant speed, as what
+drives on does; otherwise it starts and stops in every frame).
 
 colour: ``"#rrggbb"`` or ``"#rrggbbaa"``, or a pair of them: ``[on a light page, on a dark page]``.
 """
@@ -51,7 +52,7 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}([0-9a-fA-F]{2})?")
 _SHAPE_KEYS = {"kind", "at", "fill", "stroke", "line", "radius", "dash", "size"}
 _STYLE_KEYS = {
     *("shape", "size", "width", "fill", "stroke", "line", "core", "ramp"),
-    *("pulse", "above", "show_value"),
+    *("pulse", "above", "show_value", "steady"),
 }
 _COLOUR_KEYS = {"fill", "stroke", "core"}
 
@@ -136,7 +137,7 @@ def _check_style(style: Any, path: str, check: _Check) -> None:
         ramp = style["ramp"]
         valid = isinstance(ramp, list) and len(ramp) > 1 and all(map(_colour, ramp))
         check(valid, f"{path}.ramp", "a list of two colours or more")
-    for key in ("pulse", "above", "show_value"):
+    for key in ("pulse", "above", "show_value", "steady"):
         check(isinstance(style.get(key, False), bool), f"{path}.{key}", "true or false")
 
 

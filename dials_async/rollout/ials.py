@@ -50,7 +50,7 @@ class IalsRollout:
         self.n_episodes = n_episodes
         self._run_seed = run_seed
         self._steps = domain.episode_steps
-        self._state: Any = domain.local_state(group.n_agents, n_episodes)
+        self._state: Any = domain.local_state(group.agents, n_episodes)
         self._simulator: LocalSimulator | None = None
         if self._state is None:
             self._simulator = domain.make_local(group.agents, n_episodes)
@@ -96,6 +96,11 @@ class IalsRollout:
             episodes.log_probs,
         )
         return episodes
+
+    def close(self) -> None:
+        """Let go of the simulator; no more episodes after that."""
+        if self._simulator is not None:
+            self._simulator.close()
 
     def _run_vectorised(
         self,

@@ -61,6 +61,8 @@ class RolloutWorker:
                     self.tasks_done += 1
         finally:
             consumer.close()
+            for rollout in self._rollouts.values():
+                rollout.close()
 
     def _simulate(self, task: RolloutTask) -> list[Experience]:
         context = self._context

@@ -81,7 +81,7 @@ class EmbeddedRun:
         ]
         # The AIPs are trained while everybody waits for them: all cores are free.
         parts.append(_Part("gs-sampler", GsSampler(context, threads=cores()).run, ends=True))
-        parts.append(_Part("evaluator", Evaluator(context).run, ends=True))
+        parts.append(_Part("evaluator", Evaluator(context, threads=cores()).run, ends=True))
         return parts
 
     def steps_by_group(self) -> dict[int, int]:

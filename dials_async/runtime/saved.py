@@ -9,6 +9,7 @@ from dials_async.evaluation.evaluate import evaluate_policies, summarise
 from dials_async.groups import make_groups
 from dials_async.rollout.joint import run_scripted
 from dials_async.runtime.folder import CHECKPOINTS, read_config
+from dials_async.runtime.wiring import cores
 from dials_async.store.checkpoint import load_checkpoint
 
 
@@ -21,7 +22,7 @@ def evaluate_run(folder: Path, policy: str, episodes: int | None, seed: int) -> 
     domain = make_domain(config.domain)
     n = episodes or config.schedule.final_eval_episodes
     if policy != "trained":
-        result = summarise(run_scripted(domain, policy, n, seed))
+        result = summarise(run_scripted(domain, policy, n, seed, threads=cores()))
         row = {"mean": result.mean, "se": result.standard_error}
         returns = {policy: row}
         return {"episodes": n, "seed": seed, "steps": None, "returns": returns, "influence_ce": None}
@@ -39,7 +40,15 @@ def evaluate_run(folder: Path, policy: str, episodes: int | None, seed: int) -> 
     returns, influence_ce = {}, None
     for kind, greedy in (("sampled", False), ("greedy", True)):
         result, ce = evaluate_policies(
-            domain, groups, weights, n, seed, index=0, greedy=greedy, aips=None if greedy else aips
+            domain,
+            groups,
+            weights,
+            n,
+            seed,
+            index=0,
+            greedy=greedy,
+            aips=None if greedy else aips,
+            threads=cores(),
         )
         returns[kind] = {"mean": result.mean, "se": result.standard_error}
         influence_ce = float(ce.mean()) if ce is not None else influence_ce

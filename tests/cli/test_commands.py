@@ -262,13 +262,13 @@ def test_a_measurement_says_what_it_was_made_on(dials: Dials) -> None:
     result = dials("bench", "gs", "--agents", "4", "--envs", "4", "--repeats", "1")
     assert result.exit_code == 0
     assert "one thread used" in result.stdout
-    assert "gs: 4 agents x 4 environments: median" in result.stdout
+    assert "gs, warehouse: 4 agents x 4 environments: median" in result.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gs", "--agents", "5"], "--agents 5: a warehouse has a square number of agents"),
+        (["gs", "--agents", "5"], "--agents 5: our grids have a square number of agents"),
         (["gs", "--set", "ppo.clap=1"], "unknown key 'ppo.clap': did you mean 'clip'?"),
     ],
 )

@@ -24,7 +24,7 @@ def crossing(**changes: Any) -> dict[str, Any]:
             {"kind": "text", "at": [[50, 55, "Main <street>"]], "size": 4, "fill": "#000000"},
         ],
         "styles": {
-            "car": {"shape": "bar", "size": 5, "width": 2, "fill": "#0067a8"},
+            "car": {"shape": "bar", "size": 5, "width": 2, "fill": "#0067a8", "steady": True},
             "light": {"shape": "disc", "size": 3, "ramp": ["#ff0000", "#00ff00"], "above": True},
         },
         "frames": [
@@ -73,6 +73,7 @@ def test_a_scene_is_packed_flat_and_rounded() -> None:
         ),
         ({"styles": {"car": {"shape": "disc", "size": 1, "ramp": ["#000000"]}}}, "styles.car.ramp"),
         ({"styles": {"car": {"shape": "disc", "size": 1, "glow": 1}}}, "styles.car must be an object of"),
+        ({"styles": {"car": {"shape": "disc", "size": 1, "steady": 1}}}, "styles.car.steady must be true"),
         ({"background": [{"kind": "rect", "at": [[1, 2, 3]]}]}, "background[0].at must be"),
         ({"background": [{"kind": "blob", "at": []}]}, "background[0].kind must be one of"),
         ({"legend": [{"style": "bus", "label": "bus"}]}, "legend[0] must be"),

@@ -1,5 +1,6 @@
 """Rollouts on IALS: the fused kernel is the vectorised path, and both are pure functions of the task."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ N_EPISODES = 3
 class StepwiseWarehouse(Warehouse):
     """A warehouse without a compiled LS, as a domain in plain Python would be."""
 
-    def local_state(self, n_agents: int, n_envs: int) -> Any:  # noqa: ARG002
+    def local_state(self, agents: Sequence[int], n_envs: int) -> Any:  # noqa: ARG002
         return None
 
 

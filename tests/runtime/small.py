@@ -25,8 +25,25 @@ SMALL = (
 DEADLINE_S = 100.0
 
 
+#: The same for traffic, whose episodes take 300 steps: 4 updates, 2 refreshes, 3 evaluations.
+SMALL_TRAFFIC = (
+    "run.steps=4800",
+    "rollout.episodes_per_task=2",
+    "aip.gs_steps=600",
+    "aip.epochs=2",
+    "schedule.refresh_steps=2400",
+    "schedule.eval_steps=2400",
+    "schedule.eval_episodes=1",
+    "schedule.final_eval_episodes=2",
+)
+
+
 def small_config(*settings: str) -> Config:
     return load_config("warehouse-4", [*SMALL, *settings])
+
+
+def small_traffic(*settings: str) -> Config:
+    return load_config("traffic-4", [*SMALL_TRAFFIC, *settings])
 
 
 def as_options(settings: Sequence[str]) -> list[str]:

@@ -33,6 +33,7 @@ class Warehouse:
 
     name = "warehouse"
     episode_steps = EPISODE_STEPS
+    global_envs = None
     baselines = POLICIES
 
     def __init__(self, side: int = 2, item_ages: bool = False) -> None:
@@ -65,9 +66,9 @@ class Warehouse:
         """A new vectorised LS of ``n_envs`` episodes for each of ``agents``."""
         return WarehouseLocal(agents, n_envs, self.item_ages)
 
-    def local_state(self, n_agents: int, n_envs: int) -> WarehouseLocalState:
+    def local_state(self, agents: Sequence[int], n_envs: int) -> WarehouseLocalState:
         """State of the compiled LS for the fused rollout."""
-        return make_local_state(n_agents * n_envs, self.item_ages)
+        return make_local_state(len(agents) * n_envs, self.item_ages)
 
     def scripted_policy(self, name: str, n_envs: int) -> WarehouseScripted:
         """The scripted policy ``name``."""

@@ -130,6 +130,9 @@ class WarehouseLocal:
         """Advance by one step, drawing new items; rewards [agents, envs]."""
         return self._step(actions, influence, draw=True)
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
     def replay(
         self, actions: NDArray[np.uint8], influence: NDArray[np.uint8], spawned: NDArray[np.uint8]
     ) -> NDArray[np.float32]:

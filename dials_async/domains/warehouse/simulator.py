@@ -185,6 +185,9 @@ class WarehouseGlobal:
         _step(self.state, self.arrays, actions, rewards, influence)
         return GlobalStep(rewards, influence)
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
 
 class WarehouseScripted:
     """A scripted policy for all learning robots (``dials_async.domains.base.ScriptedPolicy``)."""

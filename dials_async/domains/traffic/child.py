@@ -1,0 +1,154 @@
+"""The process around one SUMO simulation: requests on standard input, replies on standard output.
+
+libsumo allows one simulation in a process, and a simulator that crashes takes its process along: so every
+simulation lives in one of these, and ``processes`` keeps them. A message is four bytes of length and a
+msgpack map: ``{"op": name, ...}``. The first one says what to simulate. End of input ends the process.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+import msgpack
+import numpy as np
+
+from dials_async.domains.traffic.grid_simulation import GridSimulation
+from dials_async.domains.traffic.installation import find_sumo
+from dials_async.domains.traffic.network import Grid, network_files
+from dials_async.domains.traffic.rules import N_APPROACHES
+from dials_async.domains.traffic.scripted import Controller, make_controller
+from dials_async.domains.traffic.sumo_link import SumoLink
+from dials_async.errors import SimulatorError
+
+Message = dict[str, Any]
+
+#: Bytes of the length before each message.
+LENGTH_BYTES = 4
+
+
+def write_message(pipe: BinaryIO, message: Mapping[str, Any]) -> None:
+    """Send one message."""
+    body = msgpack.packb(message)
+    pipe.write(len(body).to_bytes(LENGTH_BYTES, "little") + body)
+    pipe.flush()
+
+
+def read_message(pipe: BinaryIO) -> Message | None:
+    """The next message; None at the end."""
+    head = pipe.read(LENGTH_BYTES)
+    if len(head) < LENGTH_BYTES:
+        return None
+    length = int.from_bytes(head, "little")
+    body = pipe.read(length)
+    if len(body) < length:
+        return None
+    message: Message = msgpack.unpackb(body)
+    return message
+
+
+class GridServer:
+    """Serves the episodes of a whole grid."""
+
+    def __init__(self, setup: Message, link: SumoLink) -> None:
+        sumo = find_sumo(setup["sumo_version"])
+        side = setup["side"]
+        self._simulation = GridSimulation(
+            link, Grid(side), network_files(side, sumo), setup["empty_reward"], setup["tenth_cell"]
+        )
+        self._controller: Controller | None = None
+
+    def reset(self, request: Message) -> Message:
+        """Start the episode of ``seed``."""
+        self._simulation.reset(request["seed"])
+        self._controller = None
+        return self._state()
+
+    def script(self, request: Message) -> Message:
+        """From now on ``act`` gives the actions of the scripted policy ``name``."""
+        self._controller = make_controller(request["name"], self._simulation, request["seed"])
+        return {}
+
+    def act(self, _request: Message) -> Message:
+        """The actions of the scripted policy."""
+        if self._controller is None:
+            raise SimulatorError("no scripted policy was chosen")
+        return {"actions": self._controller.act().astype(np.uint8).tobytes()}
+
+    def step(self, request: Message) -> Message:
+        """Advance by one step."""
+        self._simulation.step(np.frombuffer(request["actions"], dtype=np.uint8))
+        return self._state()
+
+    def snapshot(self, _request: Message) -> Message:
+        """What a drawing shows."""
+        cars, phases = self._simulation.snapshot()
+        return {"cars": [list(car) for car in cars], "phases": phases}
+
+    def _state(self) -> Message:
+        s = self._simulation
+        return {
+            "observations": np.packbits(s.observations, axis=1, bitorder="little").tobytes(),
+            "rewards": s.rewards.tobytes(),
+            "influence": s.influence.tobytes(),
+        }
+
+
+class RowsServer:
+    """Serves many local simulations side by side."""
+
+    def __init__(self, setup: Message, link: SumoLink) -> None:
+        # Imported here: it brings Numba, half a second that the processes of a GS need not wait.
+        from dials_async.domains.traffic.sumo_local import SumoLocalRows
+
+        sumo = find_sumo(setup["sumo_version"])
+        entries = np.frombuffer(setup["entries"]).reshape(-1, N_APPROACHES, 3)
+        self._rows = SumoLocalRows(link.api, entries, sumo, setup["empty_reward"])
+
+    def close(self) -> None:
+        """End SUMO."""
+        self._rows.close()
+
+    def reset(self, _request: Message) -> Message:
+        """Start episodes in all rows."""
+        self._rows.reset()
+        return {"observations": self._rows.observe().tobytes()}
+
+    def step(self, request: Message) -> Message:
+        """Advance all rows by one step."""
+        actions = np.frombuffer(request["actions"], dtype=np.uint8)
+        influence = np.frombuffer(request["influence"], dtype=np.uint8).reshape(-1, N_APPROACHES)
+        rewards = self._rows.step(actions, influence)
+        return {"observations": self._rows.observe().tobytes(), "rewards": rewards.tobytes()}
+
+
+def serve(requests: BinaryIO, replies: BinaryIO) -> None:
+    """Answer requests until their end."""
+    setup = read_message(requests)
+    if setup is None:
+        return
+    link = None
+    try:
+        link = SumoLink(find_sumo(setup["sumo_version"]), setup["interface"], setup["gui"], setup["address"])
+        server: GridServer | RowsServer
+        server = GridServer(setup, link) if setup["kind"] == "grid" else RowsServer(setup, link)
+        write_message(replies, {"pid": os.getpid()})
+        while (request := read_message(requests)) is not None:
+            answer: Callable[[Message], Message] = getattr(server, request["op"])
+            write_message(replies, answer(request))
+    except SimulatorError as error:  # what trying again would not mend
+        write_message(replies, {"error": str(error)})
+    finally:
+        if link is not None:
+            link.close()
+
+
+def main() -> None:
+    """Serve on the standard streams; what SUMO prints goes to standard error."""
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    serve(sys.stdin.buffer, replies)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""The connection to one SUMO: libsumo in this process, or TraCI over a socket. Both speak the same API.
+
+libsumo is about ten times faster; TraCI can watch (sumo-gui) and reach a SUMO on another machine. The fastest
+way to read the cars are plain getters with libsumo, subscriptions with TraCI.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from dials_async.domains.traffic.installation import Installation
+from dials_async.errors import SimulatorError
+
+#: Attempts to reach a SUMO at an address, one second apart.
+CONNECT_ATTEMPTS = 10
+
+
+class Reading(NamedTuple):
+    """The cars on one lane; entry k of each belongs to the same car."""
+
+    ids: Sequence[str]
+    positions_m: list[float]
+    """Of the front bumpers, from the start of the lane."""
+    speeds_mps: list[float]
+
+
+class SumoLink:
+    """One SUMO simulation; only one at a time can exist in a process."""
+
+    def __init__(
+        self, sumo: Installation, interface: str = "libsumo", gui: bool = False, address: str = ""
+    ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            sumo: where SUMO is.
+            interface: "libsumo" or "traci".
+            gui: watch in sumo-gui ("traci" only).
+            address: "host:port" of a SUMO that was started with --remote-port ("traci" only); it must see the
+                same files under the same paths.
+        """
+        self._sumo, self._gui, self._address = sumo, gui, address
+        self.subscribes = interface == "traci"
+        self._started = False
+        self._lanes: dict[str, int] = {}
+        # Imported here: without SUMO all of the package but this works.
+        try:
+            if interface == "traci":
+                import traci as api
+            else:
+                import libsumo as api
+        except ImportError as error:
+            raise SimulatorError(
+                f"SUMO's package {interface} cannot be used: {error}; run 'make sumo'"
+            ) from None
+        self.api: Any = api
+
+    def load(self, options: list[str]) -> None:
+        """Begin a simulation with SUMO's command line ``options``."""
+        if self._started:
+            self.api.load(options)
+        elif self._address:
+            self._connect(options)
+        else:
+            program = self._sumo.binary("sumo-gui" if self._gui else "sumo")
+            self.api.start([str(program), *(["--start", "--quit-on-end"] if self._gui else []), *options])
+        self._started = True
+
+    def _connect(self, options: list[str]) -> None:
+        host, _, port = self._address.rpartition(":")
+        if not host or not port.isdigit():
+            raise SimulatorError(f"domain.address = '{self._address}': must be host:port of a SUMO")
+        try:
+            self.api.init(port=int(port), host=host, numRetries=CONNECT_ATTEMPTS)
+        except (OSError, self.api.exceptions.FatalTraCIError) as error:
+            raise SimulatorError(f"no SUMO answers at {self._address}: {error}") from None
+        self.api.load(options)
+
+    def step(self) -> None:
+        """Simulate one second."""
+        self.api.simulationStep()
+
+    def watch(self, lanes: Sequence[str]) -> list[Reading]:
+        """Prepare :meth:`read` of ``lanes`` in the simulation that was just loaded; the empty lanes."""
+        self._lanes = {lane: k for k, lane in enumerate(lanes)}
+        if self.subscribes:
+            self.api.simulation.subscribe([self.api.constants.VAR_DEPARTED_VEHICLES_IDS])
+        return [Reading([], [], []) for _ in lanes]
+
+    def read(self) -> list[Reading]:
+        """The cars on each of the lanes that are watched, after a step (before the first: ``watch``)."""
+        return self._read_subscribed() if self.subscribes else self._read_plain()
+
+    def _read_plain(self) -> list[Reading]:
+        position, speed = self.api.vehicle.getLanePosition, self.api.vehicle.getSpeed
+        readings = []
+        for lane in self._lanes:
+            ids = self.api.lane.getLastStepVehicleIDs(lane)
+            readings.append(Reading(ids, [position(i) for i in ids], [speed(i) for i in ids]))
+        return readings
+
+    def _read_subscribed(self) -> list[Reading]:
+        api, names = self.api, self.api.constants
+        departed = api.simulation.getSubscriptionResults()[names.VAR_DEPARTED_VEHICLES_IDS]
+        for vehicle in departed:
+            api.vehicle.subscribe(vehicle, [names.VAR_LANE_ID, names.VAR_LANEPOSITION, names.VAR_SPEED])
+        found: list[list[tuple[float, float, str]]] = [[] for _ in self._lanes]
+        for vehicle, values in api.vehicle.getAllSubscriptionResults().items():
+            lane = self._lanes.get(values[names.VAR_LANE_ID])
+            if lane is not None:
+                found[lane].append((values[names.VAR_LANEPOSITION], values[names.VAR_SPEED], vehicle))
+        return [_reading(sorted(cars)) for cars in found]
+
+    def close(self) -> None:
+        """End the simulation; twice is allowed."""
+        if self._started:
+            self._started = False
+            with suppress(self.api.TraCIException, OSError):  # it may be gone already
+                self.api.close()
+
+
+def _reading(cars: list[tuple[float, float, str]]) -> Reading:
+    return Reading([c[2] for c in cars], [c[0] for c in cars], [c[1] for c in cars])

@@ -1,0 +1,247 @@
+"""The GS on SUMO: pure episodes, the same through both interfaces, and no harm from crashes."""
+
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dials_async.domains.traffic import Traffic
+from dials_async.domains.traffic.installation import find_sumo
+from dials_async.domains.traffic.network import network_files
+from dials_async.domains.traffic.processes import MAX_RESTARTS, POOL
+from dials_async.domains.traffic.rules import N_SOURCES, NS_GREEN
+from dials_async.domains.traffic.simulator import TrafficGlobal
+from dials_async.errors import SimulatorError
+from dials_async.kernels.bits import unpack
+
+SEED = np.array([11], dtype=np.uint64)
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    yield
+    POOL.close()
+    assert children() == []
+
+
+def children() -> list[str]:
+    """Command lines of processes of this one that run SUMO, zombies included."""
+    listed = subprocess.run(
+        ["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True, check=False
+    )
+    return [line for line in listed.stdout.splitlines() if "sumo" in line or "traffic.child" in line]
+
+
+def random_actions(n_agents: int, n_steps: int, seed: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 2, (n_steps, n_agents, 1)).astype(np.uint8)
+
+
+def trajectory(simulator: TrafficGlobal, actions: np.ndarray, seed: np.ndarray = SEED) -> str:
+    """Hash of all observations, rewards and influence of an episode."""
+    digest = hashlib.sha256()
+    simulator.reset(seed)
+    digest.update(simulator.observe().tobytes())
+    for action in actions:
+        rewards, influence = simulator.step(action)
+        digest.update(simulator.observe().tobytes() + rewards.tobytes() + influence.tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("side", [2, 5])
+def test_libsumo_and_traci_give_identical_episodes(side: int) -> None:
+    # Given: the same seed, and the same random actions over a whole episode.
+    actions = random_actions(side * side, 300)
+    with Traffic(side).make_global(1) as fast, Traffic(side, interface="traci").make_global(1) as remote:
+        # Then: every observation, reward and influence bit is the same.
+        assert trajectory(fast, actions) == trajectory(remote, actions)
+
+
+def test_an_episode_is_a_pure_function_of_its_seed_and_actions() -> None:
+    domain, actions = Traffic(2), random_actions(4, 60)
+    with domain.make_global(1) as simulator:
+        first = trajectory(simulator, actions)
+        other_seed = trajectory(simulator, actions, SEED + np.uint64(1))
+        again = trajectory(simulator, actions)
+        other_actions = trajectory(simulator, random_actions(4, 60, seed=4))
+    assert first == again
+    assert len({first, other_seed, other_actions}) == 3
+
+
+def test_episodes_side_by_side_are_those_of_one_at_a_time() -> None:
+    domain, actions = Traffic(2), random_actions(4, 40)
+    seeds = np.array([5, 6], dtype=np.uint64)
+    with domain.make_global(2) as both, domain.make_global(1) as one:
+        both.reset(seeds)
+        seen = [both.step(np.repeat(action, 2, axis=1)) for action in actions]
+        for env in range(2):
+            one.reset(seeds[env : env + 1])
+            for action, (rewards, influence) in zip(actions, seen, strict=True):
+                alone = one.step(action)
+                np.testing.assert_array_equal(alone.rewards[:, 0], rewards[:, env])
+                np.testing.assert_array_equal(alone.influence[:, 0], influence[:, env])
+
+
+def test_roads_are_empty_and_lights_green_for_north_and_south_at_every_reset() -> None:
+    with Traffic(2).make_global(1) as simulator:
+        trajectory(simulator, random_actions(4, 50))
+        simulator.reset(SEED)
+        bits = unpack(simulator.observe(), 40)
+        assert bits.sum() == 4
+        assert (bits[:, 0, 39] == 1).all()
+        assert simulator.snapshot().phases == [NS_GREEN] * 4
+
+
+def test_a_car_that_enters_is_seen_in_the_next_cells_and_paid_for_its_speed() -> None:
+    with Traffic(1).make_global(1) as simulator:
+        simulator.reset(SEED)
+        entered, seen = np.zeros(N_SOURCES, dtype=int), False
+        for _ in range(60):
+            rewards, influence = simulator.step(np.zeros((1, 1), dtype=np.uint8))
+            entered += influence[0, 0]
+            occupied = unpack(simulator.observe(), 40)[0, 0, :36].any()
+            seen |= bool(occupied)
+            if occupied:
+                assert 0.0 <= rewards[0, 0] <= 1.0
+        # Six cars an approach are expected in a minute; none at all has a chance of 0.9 ** 60 = 0.2 %.
+        assert seen
+        assert (entered > 0).all()
+
+
+@pytest.mark.parametrize("interface", ["libsumo", "traci"])
+def test_a_process_that_is_killed_in_the_middle_of_an_episode_is_replaced(interface: str) -> None:
+    domain, actions = Traffic(2, interface=interface), random_actions(4, 60)
+    with domain.make_global(1) as simulator:
+        undisturbed = trajectory(simulator, actions)
+        digest = hashlib.sha256()
+        simulator.reset(SEED)
+        digest.update(simulator.observe().tobytes())
+        killed = []
+        for t, action in enumerate(actions):
+            if t in (0, 25):
+                killed.append(simulator.process_ids()[0])
+                os.kill(killed[-1], signal.SIGKILL)
+            rewards, influence = simulator.step(action)
+            digest.update(simulator.observe().tobytes() + rewards.tobytes() + influence.tobytes())
+        assert digest.hexdigest() == undisturbed
+        assert simulator.process_ids()[0] not in killed
+
+
+def test_a_sumo_that_is_killed_behind_its_socket_is_replaced_and_leaves_no_zombie() -> None:
+    domain, actions = Traffic(2, interface="traci"), random_actions(4, 40)
+    with domain.make_global(1) as simulator:
+        undisturbed = trajectory(simulator, actions)
+        digest = hashlib.sha256()
+        simulator.reset(SEED)
+        digest.update(simulator.observe().tobytes())
+        for t, action in enumerate(actions):
+            if t == 20:
+                sumo = sumo_of(simulator.process_ids()[0])
+                os.kill(sumo, signal.SIGKILL)
+            rewards, influence = simulator.step(action)
+            digest.update(simulator.observe().tobytes() + rewards.tobytes() + influence.tobytes())
+        assert digest.hexdigest() == undisturbed
+        assert not is_there(sumo)
+        last = sumo_of(simulator.process_ids()[0])
+        port = port_of(last)
+    POOL.close()
+    # Then: neither a process nor an open port is left.
+    assert not is_there(last)
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def sumo_of(process: int) -> int:
+    listed = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True, check=True)
+    return int(listed.stdout.split()[0])
+
+
+def port_of(process: int) -> int:
+    with open(f"/proc/{process}/cmdline", "rb") as file:
+        arguments = file.read().decode().split("\0")
+    return int(arguments[arguments.index("--remote-port") + 1])
+
+
+def is_there(process: int) -> bool:
+    """Whether the process runs, or is a zombie that nobody has waited for."""
+    deadline = time.monotonic() + 10.0
+    while time.monotonic() < deadline:
+        if not os.path.exists(f"/proc/{process}"):
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_a_sumo_that_crashes_again_and_again_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Traffic(2).make_global(1) as simulator:
+        simulator.reset(SEED)
+        # Given: what starts from now on ends at once.
+        monkeypatch.setattr("sys.executable", "/bin/false")
+        os.kill(simulator.process_ids()[0], signal.SIGKILL)
+        with pytest.raises(SimulatorError, match=rf"SUMO ended {MAX_RESTARTS + 1} times in one episode"):
+            simulator.step(np.zeros((4, 1), dtype=np.uint8))
+
+
+HOLDER = """
+import numpy as np, time
+from dials_async.domains.traffic import Traffic
+simulator = Traffic(2, interface="traci").make_global(1)
+simulator.reset(np.array([1], dtype=np.uint64))
+print(simulator.process_ids()[0], flush=True)
+time.sleep(100)
+"""
+
+
+def test_simulators_end_with_the_process_that_uses_them_even_if_it_is_killed() -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    child = int(holder.stdout.readline())
+    sumo = sumo_of(child)
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    assert not is_there(child)
+    assert not is_there(sumo)
+
+
+def test_a_simulator_that_is_given_back_serves_the_next_one() -> None:
+    domain = Traffic(2)
+    with domain.make_global(1) as simulator:
+        simulator.reset(SEED)
+        first = simulator.process_ids()
+    with domain.make_global(1) as simulator:
+        assert simulator.process_ids() == first
+
+
+def test_traci_reaches_a_sumo_that_runs_already(unused_port: int) -> None:
+    # Given: a SUMO that somebody started elsewhere.
+    sumo = find_sumo()
+    command = [str(sumo.binary("sumo")), "--remote-port", str(unused_port), "--net-file", str(network_file())]
+    program = subprocess.Popen(
+        command,
+        env=sumo.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        actions = random_actions(4, 30)
+        with Traffic(2).make_global(1) as own:
+            expected = trajectory(own, actions)
+        domain = Traffic(2, interface="traci", address=f"127.0.0.1:{unused_port}")
+        with domain.make_global(1) as remote:
+            assert trajectory(remote, actions) == expected
+    finally:
+        POOL.close()
+        program.kill()
+        program.wait()
+
+
+def network_file() -> Path:
+    return network_files(2, find_sumo()).network

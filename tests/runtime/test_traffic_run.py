@@ -1,0 +1,109 @@
+"""Whole embedded runs on SUMO: every simulator, both local ones, and crashes in the middle."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dials_async.domains.traffic.processes import POOL
+from dials_async.runtime.embedded import EmbeddedRun
+from dials_async.runtime.results import weights_sha256
+from dials_async.runtime.training import train
+from runtime.small import session, small_traffic, train_to_the_end
+
+
+def sumo_processes() -> list[int]:
+    """Of this process; zombies included."""
+    listed = subprocess.run(
+        ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True, check=False
+    )
+    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "traffic.child" in line]
+
+
+def sha256_of(folder: Path, *settings: str) -> str:
+    return weights_sha256(train_to_the_end(folder, small_traffic(*settings)).context)
+
+
+@pytest.mark.parametrize("simulator", ["dials", "untrained", "gs"])
+def test_all_simulators_train_on_traffic(
+    simulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = train("small", small_traffic(f"run.simulator={simulator}"), "test", quiet=True)
+    assert outcome.summary is not None
+    assert outcome.summary["baselines"].keys() == {"random", "fixed-time", "actuated", "max-pressure", "sotl"}
+    assert 50 < outcome.summary["final_return_mean"] < 300
+    assert outcome.summary["aip_refreshes"] == (2 if simulator == "dials" else 0)
+    scene = json.loads((outcome.folder / "scene.json").read_text())
+    assert len(scene["frames"]) == 301
+    assert "Traffic grid with 4 intersections" in scene["title"]
+    assert (outcome.folder / "report.html").exists()
+
+
+def test_sumo_as_the_local_simulator_gives_the_same_weights(tmp_path: Path) -> None:
+    compiled = sha256_of(tmp_path / "compiled")
+    assert sha256_of(tmp_path / "sumo", "domain.local=sumo") == compiled
+    assert sha256_of(tmp_path / "traci", "domain.interface=traci") == compiled
+
+
+def test_the_number_of_workers_and_a_stop_in_the_middle_change_nothing(tmp_path: Path) -> None:
+    expected = sha256_of(tmp_path / "once")
+    assert sha256_of(tmp_path / "one-worker", "runtime.workers=1") == expected
+
+    def halfway(run: EmbeddedRun) -> bool:
+        return min(run.steps_by_group().values()) >= 2400
+
+    folder = tmp_path / "stopped"
+    _, complete = session(folder, small_traffic(), stop_when=halfway)
+    assert not complete
+    run, complete = session(folder, small_traffic(), resume=True)
+    assert complete
+    assert weights_sha256(run.context) == expected
+
+
+@pytest.mark.parametrize("simulator", ["dials", "gs"])
+def test_sumo_processes_that_are_killed_change_nothing(simulator: str, tmp_path: Path) -> None:
+    settings = (f"run.simulator={simulator}", "rollout.episodes_per_task=4", "run.steps=9600")
+    expected = sha256_of(tmp_path / "undisturbed", *settings)
+    POOL.close()
+    # When a SUMO is killed several times a second while the run trains
+    killed = kill_until_done(lambda: train_to_the_end(tmp_path / "killed", small_traffic(*settings)))
+    run = killed.run
+    # Then it comes to the same end, and no zombie is left
+    assert killed.count >= 3
+    assert weights_sha256(run.context) == expected
+    POOL.close()
+    assert sumo_processes() == []
+
+
+class Killed:
+    run: EmbeddedRun
+    count: int
+
+
+def kill_until_done(work: Callable[[], EmbeddedRun]) -> Killed:
+    result, over = Killed(), threading.Event()
+    generator = random.Random(1)
+    result.count = 0
+
+    def kill() -> None:
+        # Slower than an episode takes: one that is killed again and again must fail, and does.
+        while not over.wait(0.7):
+            if processes := sumo_processes():
+                os.kill(generator.choice(processes), signal.SIGKILL)
+                result.count += 1
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        result.run = work()
+    finally:
+        over.set()
+        killer.join()
+    return result
