@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dials_async.config import Config, load_config
 from dials_async.domains.registry import make_domain
@@ -24,9 +25,18 @@ MIN_SECONDS = 0.3
 
 
 def run_benchmark(
-    name: str, preset: str, agents: int, envs: int, repeats: int, settings: Sequence[str]
+    name: str,
+    preset: str,
+    agents: int,
+    envs: int,
+    repeats: int,
+    settings: Sequence[str],
+    refreshed: bool = False,
 ) -> dict[str, Any]:
-    """Measure ``name`` (rollout, learn, aip, gs) on one thread. Raises UsageError, ConfigError."""
+    """Measure ``name`` (rollout, learn, aip, gs) on one thread. Raises UsageError, ConfigError.
+
+    ``refreshed``: AIPs are trained first. Where the load depends on them, only then it is that of a run.
+    """
     side = round(agents**0.5)
     if side * side != agents:
         raise UsageError(f"--agents {agents}: our grids have a square number of agents")
@@ -35,6 +45,8 @@ def run_benchmark(
     domain = make_domain(config.domain)
     group = make_groups(config, domain)[0]
     weights, aips = group.initial_weights(1), group.initial_aips(1)
+    if refreshed:
+        aips = _refresh(config, group)()
     rollout = IalsRollout(domain, group, envs, run_seed=1)
     steps = agents * envs * domain.episode_steps
 
@@ -54,6 +66,7 @@ def run_benchmark(
     return {
         "benchmark": name,
         "domain": config.domain["name"],
+        "refreshed": refreshed,
         "agents": agents,
         "envs": envs,
         "repeats": repeats,
@@ -119,13 +132,13 @@ def _learning(config: Config, group: Group, episodes: Episodes) -> Callable[[], 
     return work
 
 
-def _refresh(config: Config, group: Group) -> Callable[[], object]:
+def _refresh(config: Config, group: Group) -> Callable[[], NDArray[np.float32]]:
     domain = make_domain(config.domain)
     n_episodes = -(-config.aip.gs_steps // domain.episode_steps)
     actors = group.actors(group.initial_weights(1))
     n_bytes = packed_size(group.spec.dset_bits)
 
-    def work() -> None:
+    def work() -> NDArray[np.float32]:
         joint = run_joint(domain, [group], [actors], n_episodes, 1, "bench")
         aips = group.initial_aips(1)
         for row in range(group.n_agents):
@@ -141,5 +154,6 @@ def _refresh(config: Config, group: Group) -> Callable[[], object]:
                 learning_rate=config.aip.learning_rate,
                 seed=row,
             )
+        return aips
 
     return work

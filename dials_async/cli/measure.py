@@ -43,10 +43,18 @@ def check_vectors(files: tuple[Path, ...], as_json: bool) -> None:
     "--envs", type=click.IntRange(1, 4096), default=64, show_default=True, help="Episodes per agent."
 )
 @click.option("--repeats", type=click.IntRange(1, 1000), default=5, show_default=True)
+@click.option("--refreshed", is_flag=True, help="Train the AIPs first: the load of a run, not of its start.")
 @settings_option
 @json_option
 def bench(
-    name: str, preset: str, agents: int, envs: int, repeats: int, settings: tuple[str, ...], as_json: bool
+    name: str,
+    preset: str,
+    agents: int,
+    envs: int,
+    repeats: int,
+    refreshed: bool,
+    settings: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Measure one part on one core of this machine.
 
@@ -59,12 +67,13 @@ def bench(
     \b
     Examples:
       dials bench rollout
+      dials bench rollout --preset traffic-25 --refreshed
       dials bench gs --preset traffic-100 --agents 100 --envs 2
       dials bench learn --set policy.network=gru --set ppo.minibatch_steps=256
     """
     from dials_async.benchmarking import run_benchmark
 
-    result = run_benchmark(name, preset, agents, envs, repeats, settings)
+    result = run_benchmark(name, preset, agents, envs, repeats, settings, refreshed)
     if as_json:
         click.echo(json.dumps(result, indent=2))
         return
