@@ -17,19 +17,25 @@ from dials_async.cli.shared import json_option
     "--episodes", type=click.IntRange(1), help="GS episodes.  [default: as the run's final evaluation]"
 )
 @click.option("--seed", type=click.IntRange(0), default=1_000_003, show_default=True, help="Of the episodes.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="DOMAIN.KEY=VALUE", help="Change the domain; repeatable."
+)
 @json_option
-def evaluate(run: str, policy: str, episodes: int | None, seed: int, as_json: bool) -> None:
+def evaluate(
+    run: str, policy: str, episodes: int | None, seed: int, settings: tuple[str, ...], as_json: bool
+) -> None:
     """Evaluate the policies of RUN on fresh episodes of the global simulator.
 
     \b
     Examples:
       dials evaluate demo
       dials evaluate demo --policy closest --episodes 1000
+      dials evaluate city --episodes 1 --set domain.interface=traci --set domain.gui=true   # watch it in SUMO
     """
     from dials_async.runtime.folder import find_run
     from dials_async.runtime.saved import evaluate_run
 
-    result = evaluate_run(find_run(run), policy, episodes, seed)
+    result = evaluate_run(find_run(run), policy, episodes, seed, settings)
     if as_json:
         click.echo(json.dumps(result, indent=2))
         return

@@ -4,8 +4,9 @@ import hashlib
 import os
 import platform
 import sys
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ def machine() -> dict[str, Any]:
 
 def library_versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    names = ("dials-async", "numpy", "numba", "scipy", "msgpack", "safetensors")
+    names = ["dials-async", "numpy", "numba", "scipy", "msgpack", "safetensors"]
+    with suppress(PackageNotFoundError):  # only the traffic domain needs it
+        version("eclipse-sumo")
+        names.append("eclipse-sumo")
     return {"python": sys.version.split()[0], **{name: version(name) for name in names}}
 
 

@@ -1,25 +1,30 @@
 """Looking at a run that is saved on disk: its newest checkpoint, evaluated anew."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dials_async.config import load_config
 from dials_async.domains.registry import make_domain
-from dials_async.errors import CheckpointError
+from dials_async.errors import CheckpointError, ConfigError
 from dials_async.evaluation.evaluate import evaluate_policies, summarise
 from dials_async.groups import make_groups
 from dials_async.rollout.joint import run_scripted
-from dials_async.runtime.folder import CHECKPOINTS, read_config
+from dials_async.runtime.folder import CHECKPOINTS, CONFIG, read_config
 from dials_async.runtime.wiring import cores
 from dials_async.store.checkpoint import load_checkpoint
 
 
-def evaluate_run(folder: Path, policy: str, episodes: int | None, seed: int) -> dict[str, Any]:
+def evaluate_run(
+    folder: Path, policy: str, episodes: int | None, seed: int, settings: Sequence[str] = ()
+) -> dict[str, Any]:
     """Returns of a run's newest policies, sampled and greedy, or of a scripted policy, on fresh episodes.
 
-    Raises ConfigError for an unknown policy, CheckpointError if there is nothing to evaluate.
+    ``settings`` ("domain.key=value") change the domain. Raises ConfigError for an unknown policy or setting,
+    CheckpointError if there is nothing to evaluate.
     """
     config = read_config(folder)
-    domain = make_domain(config.domain)
+    domain = make_domain(_changed(folder, settings))
     n = episodes or config.schedule.final_eval_episodes
     if policy != "trained":
         result = summarise(run_scripted(domain, policy, n, seed, threads=cores()))
@@ -59,3 +64,11 @@ def evaluate_run(folder: Path, policy: str, episodes: int | None, seed: int) -> 
         "returns": returns,
         "influence_ce": influence_ce,
     }
+
+
+def _changed(folder: Path, settings: Sequence[str]) -> Mapping[str, Any]:
+    """The domain of the run's configuration, under ``settings``."""
+    others = [text for text in settings if not text.strip().startswith("domain.")]
+    if others:
+        raise ConfigError(f"--set {others[0]}: of a finished run only the domain can be changed")
+    return load_config(str(folder / CONFIG), settings).domain

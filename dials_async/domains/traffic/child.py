@@ -6,7 +6,10 @@ msgpack map: ``{"op": name, ...}``. The first one says what to simulate. End of 
 """
 
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
@@ -22,6 +25,9 @@ from dials_async.domains.traffic.sumo_link import SumoLink
 from dials_async.errors import SimulatorError
 
 Message = dict[str, Any]
+
+#: Seconds between looks whether the process that started this one is still there.
+PARENT_CHECK_S = 1.0
 
 #: Bytes of the length before each message.
 LENGTH_BYTES = 4
@@ -143,8 +149,16 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
             link.close()
 
 
+def _end_with(parent: int) -> None:
+    """End this process and its SUMO once ``parent`` is gone, though SUMO may hang and nobody read the input."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_S)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
 def main() -> None:
     """Serve on the standard streams; what SUMO prints goes to standard error."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve(sys.stdin.buffer, replies)

@@ -12,9 +12,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
@@ -191,40 +191,48 @@ class ProcessPool:
     """Processes that wait for their next episode, by what they simulate."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._idle: dict[Setup, list[SimulatorProcess]] = defaultdict(list)
+        self._taken: Counter[Setup] = Counter()
 
     def take(self, setup: Setup) -> SimulatorProcess:
-        """A process of this setup that nobody else has, started if none waits."""
-        with self._lock:
+        """A process of this setup that nobody else has, started if none waits.
+
+        A SUMO at an address serves one at a time: then this waits for its turn.
+        """
+        with self._changed:
+            while setup.address and self._taken[setup] > 0:
+                self._changed.wait()
+            self._taken[setup] += 1
             if self._idle[setup]:
                 return self._idle[setup].pop()
-        return SimulatorProcess(setup)
+        try:
+            return SimulatorProcess(setup)
+        except SimulatorError:
+            self._count_back(setup)
+            raise
 
     def give_back(self, process: SimulatorProcess, setup: Setup) -> None:
         """Keep a process for its next episode; one in the middle of a request is ended."""
         if process.is_idle:
-            with self._lock:
+            with self._changed:
                 self._idle[setup].append(process)
         else:
             process.close()
+        self._count_back(setup)
+
+    def _count_back(self, setup: Setup) -> None:
+        with self._changed:
+            self._taken[setup] -= 1
+            self._changed.notify_all()
 
     def close(self) -> None:
         """End all processes that wait."""
-        with self._lock:
+        with self._changed:
             waiting = [process for processes in self._idle.values() for process in processes]
             self._idle.clear()
         for process in waiting:
             process.close()
-
-    @contextmanager
-    def lent(self, setup: Setup) -> Iterator[SimulatorProcess]:
-        """A process for the time of a with block."""
-        process = self.take(setup)
-        try:
-            yield process
-        finally:
-            self.give_back(process, setup)
 
 
 #: All processes of this process; those that wait end with it.

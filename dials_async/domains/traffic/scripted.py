@@ -1,12 +1,12 @@
 """Scripted traffic lights, weakest first; each decides from the cars that SUMO shows at this moment.
 
 ``random``        switches with probability 1/2 each second
-``fixed-time``    each direction is green for the same time
 ``actuated``      SUMO's own: green is kept while cars follow closely (the paper's hand-coded lights)
 ``max-pressure``  green for the direction with more cars waiting before the light than behind it
                   (Varaiya, 2013), kept for at least 8 s
 ``sotl``          self-organising lights (Gershenson, 2005; Cools et al., 2013): cars that wait on red sum up,
                   second by second, to a threshold that turns the light, unless a car or two are about to pass
+``fixed-time``    each direction is green for the same time, as short as suits the distance between lights
 """
 
 from abc import ABC, abstractmethod
@@ -31,7 +31,7 @@ from dials_async.domains.traffic.rules import (
 )
 
 #: Names, weakest first.
-POLICIES = ("random", "fixed-time", "actuated", "max-pressure", "sotl")
+POLICIES = ("random", "actuated", "max-pressure", "sotl", "fixed-time")
 
 #: Seconds of green of ``fixed-time``: the best of 1 to 30 on 2 x 2 and on 5 x 5, by far. With yellow a cycle
 #: takes 14 s, about what a car needs from one light to the next: platoons meet green again and again.

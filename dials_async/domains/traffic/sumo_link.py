@@ -14,6 +14,9 @@ from dials_async.errors import SimulatorError
 #: Attempts to reach a SUMO at an address, one second apart.
 CONNECT_ATTEMPTS = 10
 
+#: sumo-gui begins by itself, and shows ten seconds in one.
+GUI_OPTIONS = ["--start", "--quit-on-end", "--delay", "100"]
+
 
 class Reading(NamedTuple):
     """The cars on one lane; entry k of each belongs to the same car."""
@@ -57,13 +60,15 @@ class SumoLink:
 
     def load(self, options: list[str]) -> None:
         """Begin a simulation with SUMO's command line ``options``."""
+        if self._gui:
+            self.close()  # a window that is told to load waits for its user
         if self._started:
             self.api.load(options)
         elif self._address:
             self._connect(options)
         else:
             program = self._sumo.binary("sumo-gui" if self._gui else "sumo")
-            self.api.start([str(program), *(["--start", "--quit-on-end"] if self._gui else []), *options])
+            self.api.start([str(program), *(GUI_OPTIONS if self._gui else []), *options])
         self._started = True
 
     def _connect(self, options: list[str]) -> None:

@@ -90,6 +90,6 @@ def test_they_rank_as_measured() -> None:
 
 def test_an_unknown_policy() -> None:
     with pytest.raises(
-        ConfigError, match="no scripted policy 'clever' in the traffic grid; there are random, fixed-time"
+        ConfigError, match="no scripted policy 'clever' in the traffic grid; there are random, actuated"
     ):
         Traffic(2).scripted_policy("clever", 1)

@@ -190,20 +190,24 @@ def test_a_sumo_that_crashes_again_and_again_is_one_clear_error(monkeypatch: pyt
 
 
 HOLDER = """
-import numpy as np, time
+import numpy as np
 from dials_async.domains.traffic import Traffic
 simulator = Traffic(2, interface="traci").make_global(1)
 simulator.reset(np.array([1], dtype=np.uint64))
 print(simulator.process_ids()[0], flush=True)
-time.sleep(100)
+while True:
+    simulator.step(np.zeros((4, 1), dtype=np.uint8))
 """
 
 
-def test_simulators_end_with_the_process_that_uses_them_even_if_it_is_killed() -> None:
+@pytest.mark.parametrize("hangs", [False, True])
+def test_simulators_end_with_the_process_that_uses_them_even_if_it_is_killed(hangs: bool) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     child = int(holder.stdout.readline())
     sumo = sumo_of(child)
+    if hangs:
+        os.kill(sumo, signal.SIGSTOP)
     holder.kill()
     holder.wait()
     holder.stdout.close()
