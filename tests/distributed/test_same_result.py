@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from runtime.small import small_config, train_to_the_end
+from runtime.small import small_config, small_traffic, train_to_the_end
 
 from dials_async.config import Config
 from dials_async.distributed.create import create, resume
@@ -36,6 +36,20 @@ def test_any_number_of_workers_and_learners_gives_the_weights_of_an_embedded_run
         assert summary["learning"]["messages_used"] == n_messages
         assert summary["learning"]["policy_lag_messages"] == {"0": n_messages}
         assert (surroundings / name / "report.html").exists()
+
+
+@pytest.mark.parametrize("simulator", ["dials", "gs"])
+def test_traffic_on_sumo_gives_the_weights_of_an_embedded_run_too(
+    simulator: str, tmp_path: Path, run: str, surroundings: Path
+) -> None:
+    config = small_traffic(f"run.simulator={simulator}")
+    expected = embedded_sha256(tmp_path / "embedded", config)
+    create(run, config)
+    with fleet(run) as members:
+        members.start_all(3, 2)
+        members.wait()
+    assert final_sha256(run) == expected
+    assert (surroundings / run / "report.html").exists()
 
 
 def test_processes_that_come_and_go_change_nothing(tmp_path: Path, run: str) -> None:

@@ -56,7 +56,7 @@ def test_a_domain_of_another_package_is_found_by_its_entry_point() -> None:
     assert domain.lanes == 2
     with pytest.raises(ConfigError, match="other has lanes"):
         make_domain({"name": "other", "side": 2})
-    with pytest.raises(ConfigError, match="installed are other, warehouse"):
+    with pytest.raises(ConfigError, match="installed are other, traffic, warehouse"):
         make_domain({"name": "nothing"})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from dials_async.config import Config, load_config
 from dials_async.runtime.embedded import EmbeddedRun
+from dials_async.runtime.warmup import compile_kernels
 
 #: One update is 2 x 8 episodes of 100 steps: 4 updates, 2 refreshes, 3 evaluations.
 SMALL = (
@@ -59,6 +60,7 @@ def session(
     deadline_s: float = DEADLINE_S,
 ) -> tuple[EmbeddedRun, bool]:
     """One session: to the end, or until another thread sees ``stop_when``. Returns (run, complete)."""
+    compile_kernels(config, quiet=True)  # not on the clock of the deadline
     run = EmbeddedRun("small", config, folder, resume)
     over = threading.Event()
 

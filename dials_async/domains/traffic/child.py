@@ -150,7 +150,7 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process and its SUMO once ``parent`` is gone, though SUMO may hang and nobody read the input."""
+    """End this process and its SUMO once ``parent`` is gone, though SUMO may hang and nobody read input."""
     while os.getppid() == parent:
         time.sleep(PARENT_CHECK_S)
     os.killpg(os.getpgrp(), signal.SIGKILL)

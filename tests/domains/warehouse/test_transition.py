@@ -31,7 +31,7 @@ from .translation import (
     state_of,
 )
 
-RECORDING = Path(__file__).parents[1] / "data" / "warehouse_2x2_seed1.json"
+RECORDING = Path(__file__).parents[2] / "data" / "warehouse_2x2_seed1.json"
 
 seeds = st.integers(0, 2**32 - 1)
 densities = st.sampled_from([0.0, 0.1, 0.5, 1.0])
