@@ -1,10 +1,11 @@
 """Looking at a run that is saved on disk: its newest checkpoint, evaluated anew."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dials_async.config import load_config
+from dials_async.domains.base import Domain
 from dials_async.domains.registry import make_domain
 from dials_async.errors import CheckpointError, ConfigError
 from dials_async.evaluation.evaluate import evaluate_policies, summarise
@@ -24,7 +25,7 @@ def evaluate_run(
     CheckpointError if there is nothing to evaluate.
     """
     config = read_config(folder)
-    domain = make_domain(_changed(folder, settings))
+    domain = _changed(make_domain(config.domain), folder, settings)
     n = episodes or config.schedule.final_eval_episodes
     if policy != "trained":
         result = summarise(run_scripted(domain, policy, n, seed, threads=cores()))
@@ -66,9 +67,18 @@ def evaluate_run(
     }
 
 
-def _changed(folder: Path, settings: Sequence[str]) -> Mapping[str, Any]:
-    """The domain of the run's configuration, under ``settings``."""
+def _changed(domain: Domain, folder: Path, settings: Sequence[str]) -> Domain:
+    """The domain of the run in ``folder`` under ``settings``: the same agents, otherwise simulated."""
+    if not settings:
+        return domain
     others = [text for text in settings if not text.strip().startswith("domain.")]
     if others:
         raise ConfigError(f"--set {others[0]}: of a finished run only the domain can be changed")
-    return load_config(str(folder / CONFIG), settings).domain
+    changed = make_domain(load_config(str(folder / CONFIG), settings).domain)
+    if changed.n_agents != domain.n_agents:
+        raise ConfigError(
+            f"--set: the run has {domain.n_agents} agents, the changed domain {changed.n_agents}"
+        )
+    if any(changed.spec(agent) != domain.spec(agent) for agent in range(domain.n_agents)):
+        raise ConfigError("--set: the run's agents do not fit the changed domain")
+    return changed

@@ -109,6 +109,23 @@ def test_the_number_of_episodes_is_that_of_the_final_evaluation_unless_asked(dia
 
 
 @pytest.mark.usefixtures("in_two_runs")
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("ppo.gamma=0.9", "--set ppo.gamma=0.9: of a finished run only the domain can be changed"),
+        ("domain.sides=3", "unknown key 'domain.sides': warehouse has side, item_ages"),
+        ("domain.side=3", "--set: the run has 4 agents, the changed domain 9"),
+        ("domain.item_ages=false", "--set: the run's agents do not fit the changed domain"),
+    ],
+)
+def test_of_a_finished_run_only_how_the_domain_is_simulated_can_be_changed(
+    setting: str, message: str, dials: Dials
+) -> None:
+    result = dials("evaluate", "one", "--set", setting)
+    assert (result.exit_code, result.stderr) == (2, f"dials: {message}\n")
+
+
+@pytest.mark.usefixtures("in_two_runs")
 def test_scripted_policies_are_evaluated_by_name(dials: Dials) -> None:
     returns = {}
     for policy in ("closest", "random"):
@@ -286,3 +303,34 @@ def test_a_report_on_a_run_that_is_not_finished_says_how_to_go_on(dials: Dials, 
     assert result.exit_code == 2
     assert "not finished" in result.stderr
     assert "dials train --run early --resume" in result.stderr
+
+
+# --- validate ---------------------------------------------------------------------------------------------
+
+
+def validate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: it runs SUMO in its process."""
+    command = [sys.executable, "-m", "dials_async", "validate", "traffic", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_validate_compares_the_local_simulator_with_sumo_and_with_the_grid() -> None:
+    result = validate("--episodes", "1", "--replays", "1", "--side", "2")
+    assert result.returncode == 0, result.stderr
+    assert "They agree." in result.stdout
+    assert "Influence replay, 2 x 2 lights:" in result.stdout
+    assert "fixed-time" in result.stdout
+
+
+def test_validate_prints_json_for_programs() -> None:
+    measured = json.loads(validate("--episodes", "1", "--replays", "0", "--json").stdout)
+    assert measured["local"]["is_exact"] is True
+    assert measured["local"]["total"]["cars"] > 1000
+    assert measured["local"]["total"]["wrong_bits"] == 0
+    assert measured["replay"] == []
+
+
+def test_validate_says_when_sumo_is_of_another_version(dials: Dials) -> None:
+    result = dials("validate", "traffic", "--sumo-version", "1.2.3")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "SUMO 1.28.0 is installed, and 1.2.3 is needed" in result.stderr
