@@ -40,7 +40,7 @@ def validate(
     """
     import numpy as np
 
-    from dials_async.domains.traffic import Traffic
+    from dials_async.domains.traffic.domain import Traffic
     from dials_async.domains.traffic.installation import SUMO_VERSION, find_sumo
     from dials_async.domains.traffic.replay import as_text, replay
     from dials_async.domains.traffic.sumo_link import SumoLink

@@ -56,11 +56,12 @@ def read_message(pipe: BinaryIO) -> Message | None:
 class GridServer:
     """Serves the episodes of a whole grid."""
 
-    def __init__(self, setup: Message, link: SumoLink) -> None:
+    def __init__(self, setup: Message) -> None:
         sumo = find_sumo(setup["sumo_version"])
         side = setup["side"]
+        self._link = SumoLink(sumo, setup["interface"], setup["gui"], setup["address"])
         self._simulation = GridSimulation(
-            link, Grid(side), network_files(side, sumo), setup["empty_reward"], setup["tenth_cell"]
+            self._link, Grid(side), network_files(side, sumo), setup["empty_reward"], setup["tenth_cell"]
         )
         self._controller: Controller | None = None
 
@@ -91,6 +92,10 @@ class GridServer:
         cars, phases = self._simulation.snapshot()
         return {"cars": [list(car) for car in cars], "phases": phases}
 
+    def close(self) -> None:
+        """End SUMO."""
+        self._link.close()
+
     def _state(self) -> Message:
         s = self._simulation
         return {
@@ -103,13 +108,13 @@ class GridServer:
 class RowsServer:
     """Serves many local simulations side by side."""
 
-    def __init__(self, setup: Message, link: SumoLink) -> None:
+    def __init__(self, setup: Message) -> None:
         # Imported here: it brings Numba, half a second that the processes of a GS need not wait.
         from dials_async.domains.traffic.sumo_local import SumoLocalRows
 
         sumo = find_sumo(setup["sumo_version"])
         entries = np.frombuffer(setup["entries"]).reshape(-1, N_APPROACHES, 3)
-        self._rows = SumoLocalRows(link.api, entries, sumo, setup["empty_reward"])
+        self._rows = SumoLocalRows(SumoLink(sumo).api, entries, sumo, setup["empty_reward"])
 
     def close(self) -> None:
         """End SUMO."""
@@ -133,11 +138,9 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
     setup = read_message(requests)
     if setup is None:
         return
-    link = None
+    server: GridServer | RowsServer | None = None
     try:
-        link = SumoLink(find_sumo(setup["sumo_version"]), setup["interface"], setup["gui"], setup["address"])
-        server: GridServer | RowsServer
-        server = GridServer(setup, link) if setup["kind"] == "grid" else RowsServer(setup, link)
+        server = GridServer(setup) if setup["kind"] == "grid" else RowsServer(setup)
         write_message(replies, {"pid": os.getpid()})
         while (request := read_message(requests)) is not None:
             answer: Callable[[Message], Message] = getattr(server, request["op"])
@@ -145,8 +148,8 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
     except SimulatorError as error:  # what trying again would not mend
         write_message(replies, {"error": str(error)})
     finally:
-        if link is not None:
-            link.close()
+        if server is not None:
+            server.close()
 
 
 def _end_with(parent: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.domains.traffic import Traffic
+from dials_async.domains.traffic.domain import Traffic
 from dials_async.domains.traffic.rules import DSET_BITS, N_APPROACHES, N_CELLS, OBSERVATION_BITS
 from dials_async.kernels.bits import unpack
 

@@ -11,6 +11,7 @@ from dials_async.domains.traffic.entries import Entries
 from dials_async.domains.traffic.processes import POOL, Setup, SimulatorProcess
 from dials_async.domains.traffic.rules import N_SOURCES, OBSERVATION_BITS
 from dials_async.domains.traffic.snapshot import Car, Snapshot
+from dials_async.errors import SimulatorError
 from dials_async.kernels.bits import packed_size
 
 
@@ -19,6 +20,8 @@ class TrafficGlobal:
 
     def __init__(self, setup: Setup, n_envs: int) -> None:
         """Take the processes. Raises SimulatorError."""
+        if setup.address and n_envs > 1:
+            raise SimulatorError(f"the SUMO at {setup.address} simulates one episode at a time, not {n_envs}")
         self.n_envs = n_envs
         self._setup = setup
         self._n_agents = setup.side**2

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dials_async.domains.traffic import Traffic
+from dials_async.domains.traffic.domain import Traffic
 from dials_async.domains.traffic.entries import INNER, OUTER, PAPER, entries_of, paper_entries
 from dials_async.domains.traffic.network import Grid
 from dials_async.domains.traffic.replay import Agreement, as_text, replay

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dials_async.domains.traffic import Traffic
+from dials_async.domains.traffic.domain import Traffic
 from dials_async.domains.traffic.installation import SUMO_VERSION, find_sumo
 from dials_async.errors import ConfigError, SimulatorError
 
@@ -97,6 +97,11 @@ def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
 def test_wrong_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Traffic(**options)  # type: ignore[arg-type]
+
+
+def test_a_sumo_at_an_address_serves_one_episode_at_a_time() -> None:
+    with pytest.raises(SimulatorError, match="simulates one episode at a time, not 2"):
+        Traffic(interface="traci", address="127.0.0.1:1").make_global(2)
 
 
 def test_no_sumo_at_an_address(unused_port: int) -> None:

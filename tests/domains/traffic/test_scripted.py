@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dials_async.domains.traffic import Traffic
+from dials_async.domains.traffic.domain import Traffic
 from dials_async.domains.traffic.rules import KEEP, NS_GREEN, SWITCH
 from dials_async.domains.traffic.scripted import FIXED_GREEN_S, POLICIES, SOTL_GREEN_S
 from dials_async.errors import ConfigError

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dials_async.domains.traffic import Traffic
+from dials_async.domains.traffic.domain import Traffic
 from dials_async.domains.traffic.installation import find_sumo
 from dials_async.domains.traffic.network import network_files
 from dials_async.domains.traffic.processes import MAX_RESTARTS, POOL
@@ -191,7 +191,7 @@ def test_a_sumo_that_crashes_again_and_again_is_one_clear_error(monkeypatch: pyt
 
 HOLDER = """
 import numpy as np
-from dials_async.domains.traffic import Traffic
+from dials_async.domains.traffic.domain import Traffic
 simulator = Traffic(2, interface="traci").make_global(1)
 simulator.reset(np.array([1], dtype=np.uint64))
 print(simulator.process_ids()[0], flush=True)
