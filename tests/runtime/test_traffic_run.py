@@ -4,26 +4,18 @@ import json
 import os
 import random
 import signal
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from processes import sumo_children
 
 from dials_async.domains.traffic.processes import MAX_RESTARTS, POOL
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.results import weights_sha256
 from dials_async.runtime.training import train
 from runtime.small import session, small_traffic, train_to_the_end
-
-
-def sumo_processes() -> list[int]:
-    """Of this process; zombies included."""
-    listed = subprocess.run(
-        ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="], capture_output=True, text=True, check=False
-    )
-    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "traffic.child" in line]
 
 
 def sha256_of(folder: Path, *settings: str) -> str:
@@ -70,16 +62,19 @@ def test_the_number_of_workers_and_a_stop_in_the_middle_change_nothing(tmp_path:
 @pytest.mark.parametrize("simulator", ["dials", "gs"])
 def test_sumo_processes_that_are_killed_change_nothing(simulator: str, tmp_path: Path) -> None:
     settings = (f"run.simulator={simulator}", "rollout.episodes_per_task=4", "run.steps=9600")
+    before = sumo_children(os.getpid())
     expected = sha256_of(tmp_path / "undisturbed", *settings)
     POOL.close()
     # When SUMO is killed while the run trains
-    killed = kill_until_done(lambda: train_to_the_end(tmp_path / "killed", small_traffic(*settings)))
+    killed = kill_until_done(
+        lambda: train_to_the_end(tmp_path / "killed", small_traffic(*settings)), spared=before
+    )
     run = killed.run
     # Then it comes to the same end, and no zombie is left
     assert killed.count == MAX_RESTARTS
     assert weights_sha256(run.context) == expected
     POOL.close()
-    assert sumo_processes() == []
+    assert sumo_children(os.getpid()) <= before
 
 
 class Killed:
@@ -87,7 +82,7 @@ class Killed:
     count: int
 
 
-def kill_until_done(work: Callable[[], EmbeddedRun]) -> Killed:
+def kill_until_done(work: Callable[[], EmbeddedRun], spared: set[int]) -> Killed:
     result, over = Killed(), threading.Event()
     generator = random.Random(1)
     result.count = 0
@@ -95,8 +90,8 @@ def kill_until_done(work: Callable[[], EmbeddedRun]) -> Killed:
     def kill() -> None:
         # Not more often: if all hit one episode, the run would fail, as it should.
         while result.count < MAX_RESTARTS and not over.wait(0.3):
-            if processes := sumo_processes():
-                os.kill(generator.choice(processes), signal.SIGKILL)
+            if processes := sumo_children(os.getpid()) - spared:
+                os.kill(generator.choice(sorted(processes)), signal.SIGKILL)
                 result.count += 1
 
     killer = threading.Thread(target=kill)

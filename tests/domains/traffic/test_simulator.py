@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import children_of, sumo_children
 
 from dials_async.domains.traffic.domain import Traffic
 from dials_async.domains.traffic.installation import find_sumo
@@ -27,17 +28,10 @@ SEED = np.array([11], dtype=np.uint64)
 
 @pytest.fixture(autouse=True)
 def no_process_is_left() -> Iterator[None]:
+    before = sumo_children(os.getpid())  # other tests may leave zombies of their own
     yield
     POOL.close()
-    assert children() == []
-
-
-def children() -> list[str]:
-    """Command lines of processes of this one that run SUMO, zombies included."""
-    listed = subprocess.run(
-        ["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True, check=False
-    )
-    return [line for line in listed.stdout.splitlines() if "sumo" in line or "traffic.child" in line]
+    assert sumo_children(os.getpid()) <= before
 
 
 def random_actions(n_agents: int, n_steps: int, seed: int = 3) -> np.ndarray:
@@ -159,8 +153,8 @@ def test_a_sumo_that_is_killed_behind_its_socket_is_replaced_and_leaves_no_zombi
 
 
 def sumo_of(process: int) -> int:
-    listed = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True, check=True)
-    return int(listed.stdout.split()[0])
+    (sumo,) = children_of(process)
+    return sumo
 
 
 def port_of(process: int) -> int:
