@@ -4,20 +4,16 @@ libsumo allows one simulation in a process, so validation runs all its rows in o
 ``k_x``, its roads end at ``k_n``, ``k_s``, ``k_e`` and ``k_w``.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
-from dials_async.cache import cache_folder
 from dials_async.domains.traffic.installation import Installation
-from dials_async.domains.traffic.network import (
-    _build_once,
-    _car_type,
-    _document,
-    _netconvert_options,
-)
-from dials_async.domains.traffic.rules import CORNER_RADIUS_M, JUNCTION_M, LANE_M, SPEED_LIMIT_MPS
+from dials_async.domains.traffic.netconvert import NETWORK, build_once, car_type, document, link, road
+from dials_async.domains.traffic.rules import CORNER_RADIUS_M, JUNCTION_M, LANE_M
+
+#: Name of the demand beside the network.
+DEMAND = "empty.rou.xml"
 
 #: Distance from an intersection's centre to the end of its roads.
 REACH_M = LANE_M + JUNCTION_M / 2
@@ -74,16 +70,15 @@ def local_network_files(n_rows: int, sumo: Installation) -> LocalNetworkFiles:
     Raises SimulatorError if netconvert fails.
     """
     rows = [Row(k) for k in range(n_rows)]
-    plain = {
-        "nodes.nod.xml": _document("nodes", [node for row in rows for node in _nodes(row)]),
-        "edges.edg.xml": _document("edges", [edge for row in rows for edge in _edges(row)]),
-        "connections.con.xml": _document("connections", [c for row in rows for c in _connections(row)]),
-    }
-    made = {"empty.rou.xml": _document("routes", [_car_type(), *(r for row in rows for r in _routes(row))])}
-    key = hashlib.sha256(repr((sumo.version, plain, made, _netconvert_options())).encode()).hexdigest()[:12]
-    folder = cache_folder() / "traffic" / f"sumo-{sumo.version}-rows{n_rows}-{key}"
-    _build_once(folder, plain, made, sumo)
-    return LocalNetworkFiles(folder / "grid.net.xml", folder / "empty.rou.xml")
+    folder = build_once(
+        f"rows{n_rows}",
+        [node for row in rows for node in _nodes(row)],
+        [road(edge) for row in rows for edge in (*row.approaches, *row.exits)],
+        [link(a, b) for row in rows for a, b in zip(row.approaches, row.exits, strict=True)],
+        {DEMAND: document("routes", [car_type(), *(route for row in rows for route in _routes(row))])},
+        sumo,
+    )
+    return LocalNetworkFiles(folder / NETWORK, folder / DEMAND)
 
 
 def _nodes(row: Row) -> list[Xml.Element]:
@@ -94,23 +89,6 @@ def _nodes(row: Row) -> list[Xml.Element]:
         place = {"x": f"{x + east * REACH_M:.2f}", "y": f"{north * REACH_M:.2f}"}
         elements.append(Xml.Element("node", {"id": f"{row.index}_{side}", **place, "type": "priority"}))
     return elements
-
-
-def _edges(row: Row) -> list[Xml.Element]:
-    elements = []
-    for edge in (*row.approaches, *row.exits):
-        start, end = edge.split(".")
-        attributes = {"id": edge, "from": start, "to": end, "numLanes": "1"}
-        attributes |= {"speed": f"{SPEED_LIMIT_MPS}", "length": f"{LANE_M:.2f}"}
-        elements.append(Xml.Element("edge", attributes))
-    return elements
-
-
-def _connections(row: Row) -> list[Xml.Element]:
-    return [
-        Xml.Element("connection", {"from": a, "to": b, "fromLane": "0", "toLane": "0"})
-        for a, b in zip(row.approaches, row.exits, strict=True)
-    ]
 
 
 def _routes(row: Row) -> list[Xml.Element]:

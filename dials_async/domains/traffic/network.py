@@ -5,41 +5,34 @@ Intersections are ``x{row}_{column}``, counted from the north-west corner; roads
 ``A.B_0``. Only straight links exist, so every car crosses the grid on one line.
 """
 
-import hashlib
-import os
-import subprocess
-import tempfile
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
-from dials_async.cache import cache_folder
 from dials_async.domains.traffic.installation import Installation
+from dials_async.domains.traffic.netconvert import (
+    CAR_TYPE,
+    NETWORK,
+    build_once,
+    car_type,
+    document,
+    link,
+    road,
+)
 from dials_async.domains.traffic.rules import (
-    ACCEL_MPS2,
     ARRIVAL_PROBABILITY,
-    CAR_M,
     CORNER_RADIUS_M,
-    DECEL_MPS2,
-    HEADWAY_S,
     JUNCTION_M,
     LANE_M,
-    MAX_SPEED_MPS,
-    MIN_GAP_M,
-    SPEED_LIMIT_MPS,
     YELLOW_S,
 )
-from dials_async.errors import SimulatorError
 
 #: Distance between the centres of neighbouring intersections.
 SPACING_M = LANE_M + JUNCTION_M
 
-#: Seconds until netconvert is given up: it takes one second for 10 x 10.
-BUILD_TIMEOUT_S = 300.0
-
-CAR_TYPE = "car"
+#: Names of the other files beside the network.
+LIGHTS, DEMAND = "lights.add.xml", "demand.rou.xml"
 
 #: Program of every light that follows SUMO's actuated control (the paper's hand-coded baseline), and its
 #: parameters in the authors' network.
@@ -119,8 +112,6 @@ class NetworkFiles:
     """Additional file: the actuated program of every light."""
     demand: Path
     """Route file: the car type, the routes, and a random flow on each."""
-    empty_demand: Path
-    """Route file: the same without the flows."""
 
 
 def network_files(side: int, sumo: Installation) -> NetworkFiles:
@@ -129,82 +120,19 @@ def network_files(side: int, sumo: Installation) -> NetworkFiles:
     Raises SimulatorError if netconvert fails.
     """
     grid = Grid(side)
-    plain = {
-        "nodes.nod.xml": _nodes(grid),
-        "edges.edg.xml": _edges(grid),
-        "connections.con.xml": _connections(grid),
-    }
-    made = {
-        "lights.add.xml": _lights(grid),
-        "demand.rou.xml": _demand(grid, flows=True),
-        "empty.rou.xml": _demand(grid, flows=False),
-    }
-    key = hashlib.sha256(repr((sumo.version, plain, made, _netconvert_options())).encode()).hexdigest()[:12]
-    folder = cache_folder() / "traffic" / f"sumo-{sumo.version}-{side}x{side}-{key}"
-    files = NetworkFiles(
-        folder / "grid.net.xml",
-        folder / "lights.add.xml",
-        folder / "demand.rou.xml",
-        folder / "empty.rou.xml",
+    routes = grid.routes().values()
+    folder = build_once(
+        f"{side}x{side}",
+        _nodes(grid),
+        [road(edge) for edges in routes for edge in edges],
+        [link(a, b) for edges in routes for a, b in pairwise(edges)],
+        {LIGHTS: _lights(grid), DEMAND: _demand(grid)},
+        sumo,
     )
-    _build_once(folder, plain, made, sumo)
-    return files
+    return NetworkFiles(folder / NETWORK, folder / LIGHTS, folder / DEMAND)
 
 
-def _build_once(folder: Path, plain: Mapping[str, str], made: Mapping[str, str], sumo: Installation) -> None:
-    if folder.exists():
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as building:
-        _build(Path(building), plain, made, sumo)
-        os.chmod(building, 0o755)
-        try:
-            os.rename(building, folder)  # whole or not at all; another process may have been faster
-        except OSError:
-            if not folder.exists():
-                raise
-        else:
-            os.mkdir(building)  # what TemporaryDirectory removes
-
-
-def _build(folder: Path, plain: Mapping[str, str], made: Mapping[str, str], sumo: Installation) -> None:
-    for name, text in {**plain, **made}.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    nodes, edges, connections = (str(folder / name) for name in plain)
-    command = [
-        str(sumo.binary("netconvert")),
-        *("--node-files", nodes, "--edge-files", edges, "--connection-files", connections),
-        *("--output-file", str(folder / "grid.net.xml")),
-        *_netconvert_options(),
-    ]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=BUILD_TIMEOUT_S,
-            env=sumo.environment(),
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SimulatorError(f"SUMO's netconvert did not build the road network: {error}") from None
-    if done.returncode != 0:
-        first = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
-        raise SimulatorError(f"SUMO's netconvert did not build the road network: {first[0]}")
-
-
-def _netconvert_options() -> list[str]:
-    return ["--no-turnarounds", "--no-left-connections", "--tls.yellow.time", str(YELLOW_S)]
-
-
-def _document(root: str, children: Iterable[Xml.Element]) -> str:
-    element = Xml.Element(root)
-    element.extend(children)
-    Xml.indent(element)
-    return Xml.tostring(element, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def _nodes(grid: Grid) -> str:
+def _nodes(grid: Grid) -> list[Xml.Element]:
     elements = []
     for row in range(-1, grid.side + 1):
         for column in range(-1, grid.side + 1):
@@ -219,7 +147,7 @@ def _nodes(grid: Grid) -> str:
             else:
                 attributes |= {"type": "traffic_light", "radius": str(CORNER_RADIUS_M)}
             elements.append(Xml.Element("node", attributes))
-    return _document("nodes", elements)
+    return elements
 
 
 def _place(k: int, side: int) -> float:
@@ -228,28 +156,6 @@ def _place(k: int, side: int) -> float:
     if k >= side:
         return (side - 1) * SPACING_M + LANE_M + JUNCTION_M / 2
     return k * SPACING_M
-
-
-def _edges(grid: Grid) -> str:
-    elements = []
-    for edges in grid.routes().values():
-        for edge in edges:
-            start, end = edge.split(".")
-            attributes = {"id": edge, "from": start, "to": end, "numLanes": "1"}
-            attributes |= {"speed": f"{SPEED_LIMIT_MPS}", "length": f"{LANE_M:.2f}"}
-            elements.append(Xml.Element("edge", attributes))
-    return _document("edges", elements)
-
-
-def _connections(grid: Grid) -> str:
-    return _document(
-        "connections",
-        (
-            Xml.Element("connection", {"from": a, "to": b, "fromLane": "0", "toLane": "0"})
-            for edges in grid.routes().values()
-            for a, b in pairwise(edges)
-        ),
-    )
 
 
 def _lights(grid: Grid) -> str:
@@ -264,30 +170,15 @@ def _lights(grid: Grid) -> str:
                 phase |= {"minDur": str(_ACTUATED_S["min"]), "maxDur": str(_ACTUATED_S["max"])}
             logic.append(Xml.Element("phase", phase))
         elements.append(logic)
-    return _document("additional", elements)
+    return document("additional", elements)
 
 
-def _car_type() -> Xml.Element:
-    car = {
-        "id": CAR_TYPE,
-        "carFollowModel": "IDM",
-        "accel": f"{ACCEL_MPS2}",
-        "decel": f"{DECEL_MPS2}",
-        "tau": f"{HEADWAY_S}",
-        "minGap": f"{MIN_GAP_M}",
-        "maxSpeed": f"{MAX_SPEED_MPS}",
-        "length": f"{CAR_M}",
-        "speedDev": "0",
-    }
-    return Xml.Element("vType", car)
-
-
-def _demand(grid: Grid, flows: bool) -> str:
-    elements = [_car_type()]
+def _demand(grid: Grid) -> str:
+    elements = [car_type()]
     for name, edges in grid.routes().items():
         elements.append(Xml.Element("route", {"id": name, "edges": " ".join(edges)}))
-    for name in grid.routes() if flows else ():
+    for name in grid.routes():
         flow = {"id": f"flow-{name}", "type": CAR_TYPE, "route": name, "begin": "0", "end": "1000000"}
         flow |= {"probability": f"{ARRIVAL_PROBABILITY}", "departSpeed": "10", "departLane": "free"}
         elements.append(Xml.Element("flow", flow))
-    return _document("routes", elements)
+    return document("routes", elements)

@@ -15,7 +15,7 @@ from dials_async.domains.traffic.installation import Installation
 from dials_async.domains.traffic.lights import Lights
 from dials_async.domains.traffic.line import CAPACITY, EXIT_M
 from dials_async.domains.traffic.local_network import Row, local_network_files
-from dials_async.domains.traffic.network import CAR_TYPE
+from dials_async.domains.traffic.netconvert import CAR_TYPE
 from dials_async.domains.traffic.rules import (
     CELL_M,
     CROWDED_CARS,

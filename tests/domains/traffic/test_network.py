@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dials_async.domains.traffic import network
+from dials_async.domains.traffic import netconvert
 from dials_async.domains.traffic.installation import Installation, find_sumo
 from dials_async.domains.traffic.network import Grid, network_files
 from dials_async.domains.traffic.rules import JUNCTION_M, LANE_M, SPEED_LIMIT_MPS
@@ -71,7 +71,7 @@ def test_a_network_is_built_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     def forbidden(*_: object) -> None:
         raise AssertionError("built again")
 
-    monkeypatch.setattr(network, "_build", forbidden)
+    monkeypatch.setattr(netconvert, "_build", forbidden)
     assert network_files(2, find_sumo()) == first
     assert [path.name for path in (tmp_path / "traffic").iterdir()] == [first.network.parent.name]
 
