@@ -1,5 +1,6 @@
 """The domain of traffic control: its agents, simulators and scripted lights (paper, section 5.1)."""
 
+import os
 from collections.abc import Mapping, Sequence
 
 from dials_async.domains.base import AgentSpec, LocalSimulator, SceneRecorder
@@ -76,6 +77,8 @@ class Traffic:
             raise ConfigError(f"domain.interface = '{interface}': one of {', '.join(INTERFACES)}")
         if interface == "libsumo" and (gui or address):
             raise ConfigError("domain.gui and domain.address need domain.interface = 'traci'")
+        if gui and not os.environ.get("DISPLAY"):
+            raise ConfigError("domain.gui = true: there is no screen here (DISPLAY is not set)")
         find_sumo(sumo_version)
         self.n_agents = side * side
         self.grid = Grid(side)

@@ -99,6 +99,12 @@ def test_wrong_options(options: dict[str, object], message: str) -> None:
         Traffic(**options)  # type: ignore[arg-type]
 
 
+def test_a_window_needs_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    with pytest.raises(ConfigError, match="there is no screen here"):
+        Traffic(interface="traci", gui=True)
+
+
 def test_a_sumo_at_an_address_serves_one_episode_at_a_time() -> None:
     with pytest.raises(SimulatorError, match="simulates one episode at a time, not 2"):
         Traffic(interface="traci", address="127.0.0.1:1").make_global(2)
