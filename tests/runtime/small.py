@@ -23,7 +23,7 @@ SMALL = (
 )
 
 #: A run that makes no progress fails its test instead of hanging it. Generous: the machine may be busy.
-DEADLINE_S = 100.0
+DEADLINE_S = 300.0
 
 
 #: The same for traffic, whose episodes take 300 steps: 4 updates, 2 refreshes, 3 evaluations.
