@@ -124,6 +124,10 @@ class Domain(Protocol):
     published_note: str
     """What differs from this run where they were measured, to be said beside them; may be empty."""
 
+    def check(self) -> None:
+        """Raise SimulatorError if the simulators lack something; called before a run begins."""
+        ...
+
     def spec(self, agent: int) -> AgentSpec:
         """Sizes of ``agent`` (0 <= agent < n_agents)."""
         ...

@@ -50,11 +50,12 @@ class EmbeddedRun:
     """A run in this process: ``start``, then ``wait``; ``stop`` at any time."""
 
     def __init__(self, name: str, config: Config, folder: Path, resume: bool) -> None:
-        """Prepare; raises ConfigError or, on resume, CheckpointError."""
+        """Prepare; raises ConfigError, SimulatorError or, on resume, CheckpointError."""
         store = MemoryStore(keep_rules(config))
         self.notes: list[str] = []
         """What the user should know about a resume."""
         self.context = make_context(name, config, MemoryBroker(), store)
+        self.context.domain.check()
         if resume:
             self.notes += restore_checkpoint(store, folder, config.fingerprint())
             self._go_on_counting()

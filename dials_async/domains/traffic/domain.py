@@ -54,7 +54,7 @@ class Traffic:
         sumo_version: str = SUMO_VERSION,
         parity_influence: bool = False,
     ) -> None:
-        """Check the options. Raises ConfigError; SimulatorError if SUMO is missing or of another version.
+        """Check the options. Raises ConfigError.
 
         Args:
             side: lights a side.
@@ -79,7 +79,6 @@ class Traffic:
             raise ConfigError("domain.gui and domain.address need domain.interface = 'traci'")
         if gui and not os.environ.get("DISPLAY"):
             raise ConfigError("domain.gui = true: there is no screen here (DISPLAY is not set)")
-        find_sumo(sumo_version)
         self.n_agents = side * side
         self.grid = Grid(side)
         self.published: Mapping[str, float] = PUBLISHED.get(self.n_agents, {})
@@ -102,6 +101,10 @@ class Traffic:
             n_sources=N_SOURCES,
             n_classes=N_CLASSES,
         )
+
+    def check(self) -> None:
+        """Raise SimulatorError if SUMO is missing, does not start, or is of another version."""
+        find_sumo(self._setup.sumo_version)
 
     def spec(self, agent: int) -> AgentSpec:
         """Sizes of ``agent``: all lights are alike."""

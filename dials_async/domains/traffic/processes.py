@@ -127,7 +127,7 @@ class SimulatorProcess:
     def _start(self) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dials_async.domains.traffic.child"],
+            [sys.executable, "-P", "-m", "dials_async.domains.traffic.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

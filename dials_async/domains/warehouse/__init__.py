@@ -52,6 +52,9 @@ class Warehouse:
             n_classes=N_CLASSES,
         )
 
+    def check(self) -> None:
+        """Nothing can be missing."""
+
     def spec(self, agent: int) -> AgentSpec:
         """Sizes of ``agent``: all robots are alike."""
         if not 0 <= agent < self.n_agents:

@@ -84,6 +84,15 @@ def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def test_without_sumo_the_presets_are_listed_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['sumo'] = None\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "dials_async", "presets"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "traffic-25" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
