@@ -3,7 +3,10 @@
 set -eu
 bin=.venv/bin
 
-if ! $bin/python -c 'import libsumo, traci, sumo' 2>/dev/null; then
+wanted=$(sed -n 's/^eclipse-sumo==//p' constraints.txt)
+if ! $bin/python -c "import libsumo, traci, sumo
+from importlib.metadata import version
+assert {version(name) for name in ('eclipse-sumo', 'libsumo', 'traci')} == {'$wanted'}" 2>/dev/null; then
     echo "Installing SUMO into .venv (once; about a minute) ..."
     $bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[traffic]'
 fi

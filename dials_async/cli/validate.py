@@ -14,7 +14,7 @@ from dials_async.cli.shared import json_option
 )
 @click.option("--replays", type=click.IntRange(0, 1000), default=4, show_default=True, help="GS episodes.")
 @click.option("--side", type=click.IntRange(1, 10), default=3, show_default=True, help="Of the GS's grid.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--sumo-version", default=None, help="Accept this version of SUMO.")
 @json_option
 def validate(
@@ -34,7 +34,7 @@ def validate(
 
     \b
     Examples:
-      dials validate traffic                      6,000 cars, half a minute
+      dials validate traffic                      6,000 cars, about ten seconds
       dials validate traffic --episodes 20        60,000 cars
       dials validate traffic --sumo-version 1.29.0
     """

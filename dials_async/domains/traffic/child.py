@@ -153,7 +153,10 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process and its SUMO once ``parent`` is gone, though SUMO may hang and nobody read input."""
+    """End this process and its SUMO once ``parent`` is gone, even while a SUMO behind TraCI hangs.
+
+    A libsumo that never came back would keep this thread from running; its steps take milliseconds.
+    """
     while os.getppid() == parent:
         time.sleep(PARENT_CHECK_S)
     os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -1,5 +1,6 @@
 """The domain of traffic control: its agents, simulators and scripted lights (paper, section 5.1)."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 
@@ -32,6 +33,12 @@ PUBLISHED = {
 
 LOCALS = ("compiled", "sumo")
 INTERFACES = ("libsumo", "traci")
+
+
+def is_address(text: str) -> bool:
+    """Whether ``text`` is host:port."""
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16
 
 
 class Traffic:
@@ -77,6 +84,10 @@ class Traffic:
             raise ConfigError(f"domain.interface = '{interface}': one of {', '.join(INTERFACES)}")
         if interface == "libsumo" and (gui or address):
             raise ConfigError("domain.gui and domain.address need domain.interface = 'traci'")
+        if address and not is_address(address):
+            raise ConfigError(f"domain.address = '{address}': must be host:port of a SUMO")
+        if not math.isfinite(empty_reward):
+            raise ConfigError(f"domain.empty_reward = {empty_reward}: must be a finite number")
         if gui and not os.environ.get("DISPLAY"):
             raise ConfigError("domain.gui = true: there is no screen here (DISPLAY is not set)")
         self.n_agents = side * side

@@ -1,6 +1,6 @@
 """Where and how fast a car enters the local simulator: u says only that one does.
 
-Rule ``paper``: at 6 m with 9.5 m/s, 3 m/s where more than 8 cars are on the approach (DOMAINS, "LS").
+Rule ``paper``: at 6 m with 9.5 m/s, 3 m/s where more than 8 cars are on the approach (the authors' code).
 Rule ``road``, the default: from outside of the grid as SUMO lets them in there, which is exact; from another
 light in the middle of what cars do there, measured under several policies.
 """

@@ -53,7 +53,7 @@ def find_sumo(wanted_version: str = SUMO_VERSION) -> Installation:
     if number != wanted_version:
         raise SimulatorError(
             f"SUMO {number} is installed, and {wanted_version} is needed, since results change with the "
-            f"version: {_HOW_TO_INSTALL}; or accept it with --set domain.sumo_version={number} "
-            "and see what 'dials validate traffic' says"
+            f"version: {_HOW_TO_INSTALL}; or accept it with --set domain.sumo_version={number}, "
+            f"after a look at 'dials validate traffic --sumo-version {number}'"
         )
     return Installation(home, number)

@@ -1,6 +1,6 @@
 """The local simulator of one traffic light: four lines of cars, compiled, in agreement with SUMO 1.28.
 
-Cars enter where the influence says so and leave over free exits (DOMAINS, "LS"); nothing is drawn at random.
+Cars enter where the influence says so and leave over free exits; nothing is drawn at random.
 ``validate`` compares it with SUMO itself.
 """
 

@@ -28,6 +28,9 @@ REPLY_TIMEOUT_S = 120.0
 #: An episode that ends its process so often will do so always.
 MAX_RESTARTS = 3
 
+#: Seconds that a process whose pipe is closed gets to be gone.
+EXIT_S = 0.5
+
 #: Seconds that a process gets to end its SUMO by itself.
 CLOSE_S = 5.0
 
@@ -164,6 +167,8 @@ class SimulatorProcess:
         if process is None or stderr is None:
             return "not started"
         self._process = self._stderr = None
+        with suppress(subprocess.TimeoutExpired):  # its own exit code says more than that of our kill
+            process.wait(EXIT_S)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         code = process.wait()

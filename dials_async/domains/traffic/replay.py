@@ -5,6 +5,7 @@ says only that a car enters, not where within the first 10 m and how fast, and t
 exits: what differs measures these two.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,8 @@ class Agreement:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return dict(vars(self))
+        inner = None if math.isnan(self.wrong_inner) else self.wrong_inner
+        return {**vars(self), "wrong_inner": inner}
 
 
 def replay(domain: Traffic, policy: str, seeds: NDArray[np.uint64]) -> Agreement:
@@ -81,8 +83,9 @@ def as_text(rows: Sequence[Agreement]) -> str:
     """A table of some policies."""
     lines = ["policy         episodes  wrong bits, outer roads  inner roads  LS return less GS return"]
     for row in rows:
+        inner = "-" if math.isnan(row.wrong_inner) else f"{row.wrong_inner:.3%}"
         lines.append(
-            f"{row.policy:<14} {row.episodes:>8}  {row.wrong_outer:>23.3%}  {row.wrong_inner:>11.3%}  "
+            f"{row.policy:<14} {row.episodes:>8}  {row.wrong_outer:>23.3%}  {inner:>11}  "
             f"{row.return_difference:>+25.2f}"
         )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The traffic grid in numbers: roads, cars, lights, observations and influence (paper, section 5.2)."""
+"""The traffic grid in numbers: roads, cars, lights, observations and influence (paper, section 5.1)."""
 
 EPISODE_STEPS = 300
 STEP_S = 1.0
@@ -46,8 +46,6 @@ OBSERVATION_BITS = 40
 # The influence: does a car enter this approach in this step? Order of the approaches.
 N_SOURCES = N_APPROACHES
 N_CLASSES = 2
-ENTRY_M = 10.0
-"""A car that enters an approach in a step is first seen within this distance of the lane's start."""
 
 # The LS puts a car that enters here, at this speed: slow where the road is full.
 INSERT_POSITION_M = 6.0

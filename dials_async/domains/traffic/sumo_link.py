@@ -1,7 +1,7 @@
 """The connection to one SUMO: libsumo in this process, or TraCI over a socket. Both speak the same API.
 
-libsumo is about ten times faster; TraCI can watch (sumo-gui) and reach a SUMO on another machine. The fastest
-way to read the cars are plain getters with libsumo, subscriptions with TraCI.
+libsumo is six to eleven times faster; TraCI can watch (sumo-gui) and reach a SUMO on another machine.
+Cars are read by plain getters with libsumo and by subscriptions with TraCI: each is the fastest way there.
 """
 
 from collections.abc import Sequence
@@ -73,8 +73,6 @@ class SumoLink:
 
     def _connect(self, options: list[str]) -> None:
         host, _, port = self._address.rpartition(":")
-        if not host or not port.isdigit():
-            raise SimulatorError(f"domain.address = '{self._address}': must be host:port of a SUMO")
         try:
             self.api.init(port=int(port), host=host, numRetries=CONNECT_ATTEMPTS)
         except (OSError, self.api.exceptions.FatalTraCIError) as error:

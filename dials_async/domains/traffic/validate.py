@@ -35,8 +35,9 @@ POLICIES: dict[str, _Policy] = {
     "always": lambda _, __, n: np.full(n, True),
 }
 
-#: Positions further apart than this are an error; where only the last bits differ they are 1e-11 m apart.
-POSITION_TOLERANCE_M = 1e-2
+#: Metres, metres a second, or reward (which is float32) further apart than this are an error; where only last
+#: bits differ it is 1e-11.
+TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Agreement:
     def is_exact(self) -> bool:
         """Whether nothing differed but last bits."""
         wrong = self.wrong_bits + self.wrong_insertions + self.lost_lines
-        return wrong == 0 and self.position_error_max_m < POSITION_TOLERANCE_M
+        errors = (self.position_error_max_m, self.speed_error_max_mps, self.reward_error_max)
+        return wrong == 0 and max(errors) < TOLERANCE
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ class Layout:
 
 
 def make_layout(n_side: int) -> Layout:
-    """Tables of the warehouse of ``n_side`` x ``n_side`` agents (DOMAINS: R = n + 2, grid 4R + 1)."""
+    """Tables of the warehouse of ``n_side`` x ``n_side`` agents (R = n + 2, grid 4R + 1)."""
     side = n_side + 2
     number: dict[tuple[int, int], int] = {}
     item_of_slot = np.zeros((side * side, N_SLOTS), dtype=np.int32)

@@ -39,7 +39,7 @@ def make_local_state(n_rows: int, item_ages: bool) -> WarehouseLocalState:
 
 @jit_leaf
 def reset(state: WarehouseLocalState, row: int, seed: int) -> None:
-    """Robot at the centre, no items, then one draw of new items (DOMAINS, "Reset")."""
+    """Robot at the centre, no items, then one draw of new items."""
     state.rng[row] = seed
     state.cells[row] = CENTRE
     for k in range(N_SLOTS):

@@ -79,7 +79,7 @@ def global_transition(
     rewards: NDArray[np.float64],  # [agents], out
     influence: NDArray[np.uint8],  # [agents, 4], out
 ) -> None:
-    """Advance one whole grid by one step, in the order of DOMAINS, "One step"."""
+    """Advance one whole grid by one step, in the order of docs/warehouse.md."""
     grow_older(ages, env)
     for robot in range(cells.shape[1]):
         cells[env, robot] = MOVES[cells[env, robot], actions[env, robot]]
