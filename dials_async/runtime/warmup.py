@@ -46,7 +46,9 @@ def _compile(config: Config, quiet: bool) -> None:
 
 def _kind(config: Config) -> str:
     """What decides which kernels a run needs."""
-    parts = (config.domain["name"], config.run.simulator, config.policy.network, config.aip.network)
+    # Without a compiled LS policies and AIPs are called from Python, by kernels of their own.
+    local = "stepped" if make_domain(config.domain).local_state((0,), 1) is None else "fused"
+    parts = (config.domain["name"], local, config.run.simulator, config.policy.network, config.aip.network)
     return "-".join([*map(str, parts), config.ppo.backend])
 
 

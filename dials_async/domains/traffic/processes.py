@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,6 +31,9 @@ MAX_RESTARTS = 3
 
 #: Seconds that a process whose pipe is closed gets to be gone.
 EXIT_S = 0.5
+
+#: Seconds between looks whether it is gone.
+EXIT_POLL_S = 0.002
 
 #: Seconds that a process gets to end its SUMO by itself.
 CLOSE_S = 5.0
@@ -167,8 +171,7 @@ class SimulatorProcess:
         if process is None or stderr is None:
             return "not started"
         self._process = self._stderr = None
-        with suppress(subprocess.TimeoutExpired):  # its own exit code says more than that of our kill
-            process.wait(EXIT_S)
+        _wait_for_exit(process, EXIT_S)  # its own exit code says more than that of our kill
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         code = process.wait()
@@ -187,9 +190,17 @@ class SimulatorProcess:
             assert self._process.stdin is not None
             with suppress(OSError):
                 self._process.stdin.close()
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(CLOSE_S)
+            _wait_for_exit(self._process, CLOSE_S)
             self._end()
+
+
+def _wait_for_exit(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait until the process is gone, at most so long; it stays a zombie, so that its group is its own."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
+        time.sleep(EXIT_POLL_S)
 
 
 class ProcessPool:

@@ -26,8 +26,12 @@ class TrafficGlobal:
         self._setup = setup
         self._n_agents = setup.side**2
         self._processes: list[SimulatorProcess] = []
-        for _ in range(n_envs):
-            self._processes.append(POOL.take(setup))
+        try:
+            for _ in range(n_envs):
+                self._processes.append(POOL.take(setup))
+        except SimulatorError:
+            self.close()
+            raise
         self._observations = np.zeros((self._n_agents, n_envs, packed_size(OBSERVATION_BITS)), dtype=np.uint8)
 
     def reset(self, seeds: NDArray[np.uint64]) -> None:

@@ -12,7 +12,7 @@ from dials_async.domains.traffic.installation import Installation
 from dials_async.errors import SimulatorError
 
 #: Attempts to reach a SUMO at an address, one second apart.
-CONNECT_ATTEMPTS = 10
+CONNECT_ATTEMPTS = 3
 
 #: sumo-gui begins by itself, and shows ten seconds in one.
 GUI_OPTIONS = ["--start", "--quit-on-end", "--delay", "100"]

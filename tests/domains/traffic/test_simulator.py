@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,12 @@ import numpy as np
 import pytest
 from processes import children_of, sumo_children
 
+from dials_async.domains.traffic import processes
 from dials_async.domains.traffic.domain import Traffic
-from dials_async.domains.traffic.installation import find_sumo
+from dials_async.domains.traffic.installation import SUMO_VERSION, find_sumo
 from dials_async.domains.traffic.network import network_files
-from dials_async.domains.traffic.processes import MAX_RESTARTS, POOL
-from dials_async.domains.traffic.rules import N_SOURCES, NS_GREEN
+from dials_async.domains.traffic.processes import MAX_RESTARTS, POOL, Setup
+from dials_async.domains.traffic.rules import N_SOURCES, NS_GREEN, WEST
 from dials_async.domains.traffic.simulator import TrafficGlobal
 from dials_async.errors import SimulatorError
 from dials_async.kernels.bits import unpack
@@ -65,8 +67,9 @@ def test_an_episode_is_a_pure_function_of_its_seed_and_actions() -> None:
         other_seed = trajectory(simulator, actions, SEED + np.uint64(1))
         again = trajectory(simulator, actions)
         other_actions = trajectory(simulator, random_actions(4, 60, seed=4))
+        far_seed = trajectory(simulator, actions, SEED + np.uint64(1000))
     assert first == again
-    assert len({first, other_seed, other_actions}) == 3
+    assert len({first, other_seed, far_seed, other_actions}) == 4
 
 
 def test_episodes_side_by_side_are_those_of_one_at_a_time() -> None:
@@ -164,10 +167,14 @@ def port_of(process: int) -> int:
 
 
 def is_there(process: int) -> bool:
-    """Whether the process runs, or is a zombie that nobody has waited for."""
+    """Whether the process runs, or is a zombie of ours; one of others' is theirs to wait for."""
     deadline = time.monotonic() + 10.0
     while time.monotonic() < deadline:
-        if not os.path.exists(f"/proc/{process}"):
+        try:
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return False
+        if fields[0] == "Z" and int(fields[1]) != os.getpid():
             return False
         time.sleep(0.05)
     return True
@@ -207,6 +214,78 @@ def test_simulators_end_with_the_process_that_uses_them_even_if_it_is_killed(han
     holder.stdout.close()
     assert not is_there(child)
     assert not is_there(sumo)
+
+
+def test_restarts_are_counted_by_episode() -> None:
+    # Given: more kills than one episode may have, but in two episodes.
+    with Traffic(2).make_global(1) as simulator:
+        for _ in range(2):
+            simulator.reset(SEED)
+            for _ in range(MAX_RESTARTS - 1):
+                os.kill(simulator.process_ids()[0], signal.SIGKILL)
+                simulator.step(np.zeros((4, 1), dtype=np.uint8))
+
+
+def test_a_process_that_does_not_answer_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Traffic(2).make_global(1) as simulator:
+        simulator.reset(SEED)
+        stuck = simulator.process_ids()[0]
+        monkeypatch.setattr(processes, "REPLY_TIMEOUT_S", 5.0)
+        os.kill(stuck, signal.SIGSTOP)
+        simulator.step(np.zeros((4, 1), dtype=np.uint8))
+        assert simulator.process_ids()[0] != stuck
+    assert not is_there(stuck)
+
+
+def test_a_process_in_the_middle_of_a_request_is_not_used_again() -> None:
+    setup = Setup("grid", SUMO_VERSION, side=2)
+    process = POOL.take(setup)
+    process.begin({"op": "reset", "seed": 1})
+    interrupted = process.pid
+    process.send({"op": "step", "actions": bytes(4)})
+    POOL.give_back(process, setup)
+    other = POOL.take(setup)
+    assert other.pid != interrupted
+    POOL.give_back(other, setup)
+
+
+def test_a_sumo_at_an_address_is_waited_for() -> None:
+    # Given: one who uses the SUMO there (it is asked for at the first reset: none needs to run).
+    setup = Setup("grid", SUMO_VERSION, side=2, interface="traci", address="127.0.0.1:1")
+    first = POOL.take(setup)
+    taken = threading.Event()
+
+    def take_too() -> None:
+        second = POOL.take(setup)
+        taken.set()
+        POOL.give_back(second, setup)
+
+    waiting = threading.Thread(target=take_too)
+    waiting.start()
+    assert not taken.wait(0.5)
+    POOL.give_back(first, setup)
+    assert taken.wait(20.0)
+    waiting.join()
+
+
+def test_parity_takes_the_occupancy_of_the_last_cell_as_influence() -> None:
+    # Given: red for the west, until the queue reaches the last cell.
+    actions = np.zeros((250, 1, 1), dtype=np.uint8)
+    with (
+        Traffic(1).make_global(1) as entering,
+        Traffic(1, parity_influence=True).make_global(1) as occupied,
+    ):
+        entering.reset(SEED)
+        occupied.reset(SEED)
+        more = 0
+        for action in actions:
+            entered, there = entering.step(action).influence[0, 0], occupied.step(action).influence[0, 0]
+            # Then: it is what SUMO shows within 10 m of the roads' outer ends, from the west for example.
+            from_west = [car.x_m for car in occupied.snapshot().cars if round(car.angle_deg) == 90]
+            assert bool(there[WEST]) == any(x <= 10.0 for x in from_west)
+            assert (there >= entered).all()
+            more += int((there > entered).sum())
+    assert more > 0
 
 
 def test_a_simulator_that_is_given_back_serves_the_next_one() -> None:
