@@ -20,7 +20,7 @@ from dials_async.domains.traffic.domain import Traffic
 from dials_async.domains.traffic.installation import SUMO_VERSION, find_sumo
 from dials_async.domains.traffic.network import network_files
 from dials_async.domains.traffic.processes import MAX_RESTARTS, POOL, Setup
-from dials_async.domains.traffic.rules import N_SOURCES, NS_GREEN, WEST
+from dials_async.domains.traffic.rules import CELL_M, JUNCTION_M, LANE_M, N_SOURCES, NS_GREEN, WEST
 from dials_async.domains.traffic.simulator import TrafficGlobal
 from dials_async.errors import SimulatorError
 from dials_async.kernels.bits import unpack
@@ -269,23 +269,22 @@ def test_a_sumo_at_an_address_is_waited_for() -> None:
 
 
 def test_parity_takes_the_occupancy_of_the_last_cell_as_influence() -> None:
-    # Given: red for the west, until the queue reaches the last cell.
-    actions = np.zeros((250, 1, 1), dtype=np.uint8)
-    with (
-        Traffic(1).make_global(1) as entering,
-        Traffic(1, parity_influence=True).make_global(1) as occupied,
-    ):
+    # Given: two lights in a row, so that cars enter the second road anywhere in its last cell.
+    domain, parity, actions = Traffic(2), Traffic(2, parity_influence=True), random_actions(4, 200)
+    start_m = LANE_M + JUNCTION_M  # of the road from the north-west light to the east
+    with domain.make_global(1) as entering, parity.make_global(1) as occupied:
         entering.reset(SEED)
         occupied.reset(SEED)
-        more = 0
+        longer = 0
         for action in actions:
-            entered, there = entering.step(action).influence[0, 0], occupied.step(action).influence[0, 0]
-            # Then: it is what SUMO shows within 10 m of the roads' outer ends, from the west for example.
-            from_west = [car.x_m for car in occupied.snapshot().cars if round(car.angle_deg) == 90]
-            assert bool(there[WEST]) == any(x <= 10.0 for x in from_west)
+            entered, there = entering.step(action).influence[:, 0], occupied.step(action).influence[:, 0]
+            cars = [car for car in occupied.snapshot().cars if round(car.angle_deg) == 90]
+            in_last_cell = [car for car in cars if 0.0 <= car.x_m - start_m <= CELL_M and car.y_m > start_m]
+            # Then: agent 1 is told of them, for as long as they are there.
+            assert bool(there[1, WEST]) == bool(in_last_cell)
             assert (there >= entered).all()
-            more += int((there > entered).sum())
-    assert more > 0
+            longer += int((there > entered).sum())
+    assert longer > 0
 
 
 def test_a_simulator_that_is_given_back_serves_the_next_one() -> None:
