@@ -9,7 +9,7 @@ from dials_async.domains.base import Domain
 from dials_async.groups import Group
 from dials_async.influence.schedule import Clock
 from dials_async.messaging.broker import Broker
-from dials_async.metrics import PhaseClock
+from dials_async.metrics.clock import PhaseClock
 from dials_async.store.base import Store
 
 

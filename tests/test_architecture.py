@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": {"_blas"},
     "_blas": set(),
     "errors": set(),
-    "metrics": set(),
+    "metrics": {"errors"},
     "config": {"errors", "presets"},
     "presets": set(),
     "cache": set(),

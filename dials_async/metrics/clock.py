@@ -1,4 +1,4 @@
-"""Counters and clocks of a running process, safe to use from many threads: where the time goes."""
+"""The clock of a running process, safe to use from many threads: where the time goes, by phase."""
 
 import threading
 import time
