@@ -10,6 +10,7 @@ from dials_async.groups import Group
 from dials_async.influence.schedule import Clock
 from dials_async.messaging.broker import Broker
 from dials_async.metrics.clock import PhaseClock
+from dials_async.metrics.instruments import Metrics
 from dials_async.store.base import Store
 
 
@@ -25,6 +26,7 @@ class RunContext:
     broker: Broker
     store: Store
     phases: PhaseClock = field(default_factory=PhaseClock)
+    metrics: Metrics = field(default_factory=lambda: Metrics(counting=False))
     stop: Event = field(default_factory=Event)
     """Set: finish or return the work in hand and leave."""
     seconds_before: float = 0.0

@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "networks": {"errors", "kernels"},
     "domains": {"errors", "cache", "kernels", "networks"},
     "addresses": {"errors"},
-    "messaging": {"errors", "addresses"},
+    "messaging": {"errors", "addresses", "metrics"},
     "store": {"errors", "addresses"},
     "servers": {"errors", "addresses", "supervise"},
     "supervise": {"errors"},

@@ -4,13 +4,18 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from dials_async.cli.shared import json_option, settings_option
+from dials_async.cli.shared import json_option, metrics_option, settings_option
 from dials_async.errors import UnreachableError, UsageError
+
+if TYPE_CHECKING:  # it takes a second to import
+    from dials_async.distributed.daemon import Joining
 
 run_option = click.option(
     "--run", "name", envvar="DIALS_RUN", required=True, help="The run.  [default: $DIALS_RUN]"
@@ -107,35 +112,45 @@ def worker() -> None:
     """
 
 
-def _worker_options(function: Any) -> Any:
+def _joins(function: Callable[..., None]) -> Callable[..., None]:
+    """A process that joins a run: its options, handed over as one ``Joining``."""
+
+    @wraps(function)
+    def join(
+        name: str, wait_s: float, label: str | None, metrics_address: str, **options: str | None
+    ) -> None:
+        from dials_async.distributed.daemon import Joining
+
+        function(Joining(name, wait_s, label, metrics_address), **options)
+
     wait = click.option(
         "--wait", "wait_s", type=click.FloatRange(0), default=0.0, help="Seconds to wait for servers and run."
     )
     label = click.option(
         "--name", "label", help="Of this process.  [default: honcho's name for it, or role and pid]"
     )
-    return run_option(wait(label(function)))
+    return run_option(wait(label(metrics_option(join))))
 
 
 @worker.command()
-@_worker_options
-def rollout(name: str, wait_s: float, label: str | None) -> None:
+@_joins
+def rollout(joining: "Joining") -> None:
     """Step IALS (or the GS) for the learners: stateless, start and kill as many as you like."""
     from dials_async.distributed.daemon import serve
     from dials_async.distributed.roles import RolloutRole
 
-    serve("rollout", name, lambda link, _, me: RolloutRole(link, me), wait_s, label)
+    serve("rollout", joining, lambda link, _, me: RolloutRole(link, me))
 
 
 @worker.command()
-@_worker_options
+@_joins
 @click.option(
     "--shard",
     envvar="DIALS_SHARD",
     metavar="INDEX/COUNT",
     help="Learn for the groups INDEX, INDEX + COUNT, ...  [default: share them with the other learners]",
 )
-def learner(name: str, wait_s: float, label: str | None, shard: str | None) -> None:
+def learner(joining: "Joining", shard: str | None) -> None:
     """Update policies from experience and commit them.
 
     Learners share the groups of the run evenly. To fix the share give --shard, or $DIALS_LEARNERS (how many
@@ -148,44 +163,38 @@ def learner(name: str, wait_s: float, label: str | None, shard: str | None) -> N
     from dials_async.distributed.shard import this_shard
 
     fixed = this_shard(shard)
-    serve(
-        "learner",
-        name,
-        lambda link, leases, me: LearnerRole(link, leases, me, fixed),
-        wait_s,
-        label,
-    )
+    serve("learner", joining, lambda link, leases, me: LearnerRole(link, leases, me, fixed))
 
 
 @worker.command("gs-sampler")
-@_worker_options
-def gs_sampler(name: str, wait_s: float, label: str | None) -> None:
+@_joins
+def gs_sampler(joining: "Joining") -> None:
     """Run the GS every F steps and retrain the AIPs; a second one stands by."""
     from dials_async.distributed import roles
     from dials_async.distributed.daemon import serve
 
-    serve("gs-sampler", name, lambda link, leases, _: roles.gs_sampler(link, leases), wait_s, label)
+    serve("gs-sampler", joining, lambda link, leases, _: roles.gs_sampler(link, leases))
 
 
 @worker.command()
-@_worker_options
-def evaluator(name: str, wait_s: float, label: str | None) -> None:
+@_joins
+def evaluator(joining: "Joining") -> None:
     """Evaluate the policies on the GS, beside training; a second one stands by."""
     from dials_async.distributed import roles
     from dials_async.distributed.daemon import serve
 
-    serve("evaluator", name, lambda link, leases, _: roles.evaluator(link, leases), wait_s, label)
+    serve("evaluator", joining, lambda link, leases, _: roles.evaluator(link, leases))
 
 
 @worker.command()
-@_worker_options
-def keeper(name: str, wait_s: float, label: str | None) -> None:
+@_joins
+def keeper(joining: "Joining") -> None:
     """Show progress and keep runs/NAME: checkpoints, tables, report; ends when the run is complete."""
     from dials_async.distributed.daemon import serve
     from dials_async.distributed.keeper import Keeper
 
     command = "honcho start" if "HONCHO_PROCESS_NAME" in os.environ else shlex.join(["dials", *sys.argv[1:]])
-    serve("keeper", name, lambda link, leases, _: Keeper(link, leases, command), wait_s, label)
+    serve("keeper", joining, lambda link, leases, _: Keeper(link, leases, command))
 
 
 @click.command()

@@ -14,6 +14,15 @@ settings_option = click.option(
     "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting; repeatable."
 )
 
+metrics_option = click.option(
+    "--metrics-address",
+    envvar="DIALS_METRICS_ADDRESS",
+    default="127.0.0.1:0",
+    metavar="HOST:PORT|off",
+    help="Where this process serves /metrics for Prometheus; 'off' counts nothing.  "
+    "[default: $DIALS_METRICS_ADDRESS, else any free port on loopback]",
+)
+
 
 class OneLineErrors(click.Group):
     """Turns errors, the project's and click's, into one line and an exit code."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dials_async.cli.shared import json_option, settings_option
+from dials_async.cli.shared import json_option, metrics_option, settings_option
 from dials_async.errors import UsageError
 
 
@@ -52,6 +52,7 @@ def presets(as_json: bool) -> None:
 @settings_option
 @click.option("--resume", "resumes", is_flag=True, help="Go on with the run --run, exactly where it stopped.")
 @click.option("--quiet", is_flag=True, help="No progress.")
+@metrics_option
 @json_option
 def train(
     preset: str | None,
@@ -63,6 +64,7 @@ def train(
     settings: tuple[str, ...],
     resumes: bool,
     quiet: bool,
+    metrics_address: str,
     as_json: bool,
 ) -> None:
     """Train PRESET (a name from 'dials presets', or a TOML file) on this machine.
@@ -88,7 +90,7 @@ def train(
             )
         from dials_async.runtime.folder import find_run
 
-        outcome = training.resume(find_run(name), steps, workers, _command_line(), quiet)
+        outcome = training.resume(find_run(name), steps, workers, _command_line(), quiet, metrics_address)
     else:
         if preset is None:
             raise UsageError(
@@ -101,7 +103,7 @@ def train(
         if workers is not None:
             overrides["runtime"] = {"workers": workers}
         config = load_config(preset, settings, overrides)
-        outcome = training.train(name, config, _command_line(), quiet)
+        outcome = training.train(name, config, _command_line(), quiet, metrics_address)
     if outcome.summary is None:
         hint = f"dials train --run {outcome.folder.name} --resume"
         click.echo(f"stopped; everything is saved in {outcome.folder}. Go on with: {hint}", err=True)

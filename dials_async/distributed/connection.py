@@ -19,6 +19,7 @@ from dials_async.errors import (
     UnreachableError,
 )
 from dials_async.messaging.rabbitmq import RabbitBroker
+from dials_async.metrics.instruments import Metrics
 from dials_async.run_context import RunContext
 from dials_async.runtime.wiring import declare_queues, delete_queues, keep_rules, make_context
 from dials_async.store.redis import RedisStore
@@ -46,8 +47,8 @@ class Connection:
         self.registry.close()
 
 
-def connect(run: str, stop: Event) -> Connection:
-    """Join ``run``. Once ``stop`` is set, calls no longer wait for servers that are away.
+def connect(run: str, stop: Event, metrics: Metrics | None = None) -> Connection:
+    """Join ``run``, counted by ``metrics``. Once ``stop`` is set, no call waits for servers that are away.
 
     Raises RunNotFoundError, or a BrokerError or StoreError that says what to mend.
     """
@@ -55,7 +56,7 @@ def connect(run: str, stop: Event) -> Connection:
     try:
         if registry.status(run).state == CREATING:
             raise RunNotFoundError(f"the run '{run}' is being created: try again in a moment")
-        context = open_context(run, read_config(registry, run), stop)
+        context = open_context(run, read_config(registry, run), stop, metrics=metrics)
     except BaseException:
         registry.close()
         raise
@@ -64,7 +65,9 @@ def connect(run: str, stop: Event) -> Connection:
     return connection
 
 
-def open_context(run: str, config: Config, stop: Event, anew: bool = False) -> RunContext:
+def open_context(
+    run: str, config: Config, stop: Event, anew: bool = False, metrics: Metrics | None = None
+) -> RunContext:
     """The context of ``run`` on RabbitMQ and Redis, its queues declared. Raises BrokerError, StoreError.
 
     ``anew``: without the queues that an earlier run of this name may have left, with bounds of its own.
@@ -74,7 +77,7 @@ def open_context(run: str, config: Config, stop: Event, anew: bool = False) -> R
         undo.callback(store.close)
         broker = RabbitBroker(amqp_url(), run, give_up=stop)
         undo.callback(broker.close)
-        context = make_context(run, config, broker, store)
+        context = make_context(run, config, broker, store, metrics)
         context.stop = stop
         if anew:
             delete_queues(context)
@@ -91,7 +94,9 @@ def read_config(registry: RunRegistry, run: str) -> Config:
         raise ConfigError(f"the configuration of the run '{run}' in Redis cannot be read: {error}") from error
 
 
-def wait_to_connect(run: str, stop: Event, wait_s: float, say: Callable[[str], None]) -> Connection | None:
+def wait_to_connect(
+    run: str, stop: Event, wait_s: float, say: Callable[[str], None], metrics: Metrics | None = None
+) -> Connection | None:
     """``connect``, but wait up to ``wait_s`` for servers that are not up yet and a run that is not there yet.
 
     ``say`` is told once for each thing that is waited for. None if ``stop`` was set before.
@@ -100,7 +105,7 @@ def wait_to_connect(run: str, stop: Event, wait_s: float, say: Callable[[str], N
     said = ""
     while not stop.is_set():
         try:
-            return connect(run, stop)
+            return connect(run, stop, metrics)
         except (UnreachableError, RunNotFoundError) as error:
             if time.monotonic() >= deadline:
                 raise

@@ -18,6 +18,7 @@ from dials_async.errors import (
 )
 from dials_async.messaging.amqp_queues import dead_queue
 from dials_async.messaging.rabbitmq import RabbitBroker
+from dials_async.metrics.targets import forget_run
 from dials_async.runtime.files import has_checkpoint, restore_checkpoint
 from dials_async.runtime.folder import CONFIG, run_path
 from dials_async.runtime.folder import read_config as read_saved_config
@@ -121,6 +122,7 @@ def forget(run: str) -> None:
         finally:
             context.close()
         registry.delete(run)
+        forget_run(run)
     finally:
         registry.close()
 

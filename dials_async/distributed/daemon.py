@@ -5,7 +5,6 @@ renews its leases. SIGTERM lets the role finish or give back what it has in hand
 """
 
 import os
-import resource
 import signal
 import socket
 import sys
@@ -13,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from threading import Event
 from types import FrameType
 from typing import Any
@@ -22,7 +22,8 @@ from dials_async.distributed.connection import Connection, wait_to_connect
 from dials_async.distributed.leases import Leases
 from dials_async.distributed.roles import Role
 from dials_async.errors import BrokerError, DialsError, RunNotFoundError, StoreError, TrainingError
-from dials_async.runtime.machine import code_version
+from dials_async.metrics.endpoint import DEFAULT_ADDRESS, exposed, make_metrics
+from dials_async.runtime.machine import code_version, memory_mib
 from dials_async.runtime.warmup import compile_kernels
 from dials_async.store.runs import COMPLETE, FAILED
 
@@ -59,21 +60,33 @@ def process_name(role: str) -> str:
     return os.environ.get("HONCHO_PROCESS_NAME") or f"{role}-{os.getpid()}"
 
 
-def serve(kind: str, run: str, make_role: MakeRole, wait_s: float = 0.0, name: str | None = None) -> None:
-    """Be a process of ``run`` until the run is complete or a signal comes.
+@dataclass(frozen=True)
+class Joining:
+    """How a process joins its run."""
 
-    ``wait_s``: seconds to wait for servers and for the run to exist. Raises DialsError.
-    """
+    run: str
+    wait_s: float = 0.0
+    """Seconds to wait for servers and for the run to exist."""
+    name: str | None = None
+    """Of the process; None: honcho's name for it, or its role and pid."""
+    metrics_address: str = DEFAULT_ADDRESS
+    """Where Prometheus reads its numbers (``dials_async.metrics.endpoint``)."""
+
+
+def serve(kind: str, joining: Joining, make_role: MakeRole) -> None:
+    """Be a process of the run until the run is complete or a signal comes. Raises DialsError."""
+    run = joining.run
     stop = Event()
     _stop_on_signals(stop)
     if kind in BESIDE_TRAINING:
         _step_back()
-    name = name or process_name(kind)
+    name = joining.name or process_name(kind)
 
     def say(text: str) -> None:
         print(f"{name}: {text}", file=sys.stderr, flush=True)
 
-    connection = wait_to_connect(run, stop, wait_s, say)
+    metrics = make_metrics(joining.metrics_address)
+    connection = wait_to_connect(run, stop, joining.wait_s, say, metrics)
     if connection is None:
         return
     say(
@@ -86,7 +99,8 @@ def serve(kind: str, run: str, make_role: MakeRole, wait_s: float = 0.0, name: s
         compile_kernels(connection.context.config)  # on a host where nobody did
     daemon = Daemon(connection, kind, name)
     try:
-        daemon.run(make_role)
+        with exposed(metrics, joining.metrics_address, run, kind, name):
+            daemon.run(make_role)
     except (BrokerError, StoreError):
         if not stop.is_set():
             raise
@@ -158,7 +172,7 @@ class Daemon:
             "code": code_version(),
             "phases": {phase: round(s, 3) for phase, s in self._context.phases.seconds().items()},
             "busy_with": sorted(self._context.phases.busy_with()),
-            "memory_mib": _memory_mib(),
+            "memory_mib": memory_mib(),
             "cpu_seconds": round(time.process_time(), 2),
             "reconnects": self._context.broker.reconnects,
             **role.facts(),
@@ -192,12 +206,3 @@ def _stop_on_signals(stop: Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handle)
-
-
-def _memory_mib() -> float:
-    """Resident memory now where /proc tells it, else the most so far."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return round(int(file.read().split()[1]) * resource.getpagesize() / 2**20, 1)
-    except OSError:
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)

@@ -5,6 +5,7 @@ It takes no part in training. It ends when the run is complete, and with it what
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from dials_async.distributed.connection import Connection
 from dials_async.distributed.daemon import SILENT_S
 from dials_async.distributed.leases import Leases
 from dials_async.distributed.roles import STANDBY_S
+from dials_async.distributed.status import look
 from dials_async.errors import UsageError
+from dials_async.metrics.targets import forget_run
 from dials_async.report.plain import in_words
 from dials_async.runtime.files import RunFiles
 from dials_async.runtime.folder import CONFIG, create_run, locked, read_config, run_path, write_atomically
+from dials_async.runtime.live import STOPPED
 from dials_async.runtime.progress import ProgressView
 from dials_async.runtime.wiring import is_complete
 from dials_async.store.runs import COMPLETE
@@ -47,7 +51,7 @@ class Keeper:
                 return
         folder = self._folder()
         with locked(folder):
-            files = RunFiles(context, folder, self._phases)
+            files = RunFiles(context, folder, partial(look, self._connection), self._phases)
             self._doing = "watching"
             with ProgressView(context, self._busy_with, quiet=False) as view:
                 while not is_complete(context):
@@ -58,6 +62,7 @@ class Keeper:
             self._doing = "saving"
             files.save_checkpoint()
             if not is_complete(context):
+                files.live.write(STOPPED)
                 print(
                     f"stopped; everything is saved in {folder}. "
                     "Start the processes again, and the run goes on",
@@ -68,6 +73,7 @@ class Keeper:
             self._doing = "writing the report"
             summary = files.finish(self._command)
         self._connection.registry.set_status(context.name, COMPLETE)
+        forget_run(context.name)  # those that died and were never started again are still targets
         print(in_words(summary, folder), flush=True)
 
     def _folder(self) -> Path:

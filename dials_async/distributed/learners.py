@@ -67,7 +67,7 @@ class LearnerRole:
         arrivals = [self._past, *(entry.learner.arrivals for entry in learning.values())]
         return {
             "doing": "; ".join(doing) or "no group: others have them, or all are done",
-            "groups": {str(group): entry.learner.doing for group, entry in sorted(learning.items())},
+            "groups": {str(group): entry.learner.facts() for group, entry in sorted(learning.items())},
             "copies": sum(counts.copies for counts in arrivals),
             "dropped": sum(counts.dropped for counts in arrivals),
             "rejected": sum(counts.rejected for counts in arrivals),

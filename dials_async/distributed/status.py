@@ -12,10 +12,11 @@ import click
 from dials_async.addresses import redis_url
 from dials_async.distributed.connection import Connection, connect
 from dials_async.distributed.daemon import PAUSE_S, SILENT_S
-from dials_async.learning.tally import lag_counts
-from dials_async.messaging.broker import experience, gs_tasks, rollout_tasks
+from dials_async.learning.tally import read_counts
 from dials_async.report.words import duration
 from dials_async.run_context import RunContext
+from dials_async.runtime.live import Look
+from dials_async.runtime.run_state import run_state
 from dials_async.store.runs import COMPLETE, Presence, RunRegistry
 
 #: Seconds between two looks of ``--watch``.
@@ -67,45 +68,65 @@ def show(run: str, watch: bool, as_json: bool) -> None:
 def gather(connection: Connection, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """All of it as plain data; the rate is since ``before``, or over RATE_S from now."""
     context, registry = connection.context, connection.registry
-    store, clock = context.store, context.clock
     start, first = (
         (before["at"], before["total_agent_steps"]) if before else (time.time(), _agent_steps(context))
     )
     if before is None:
         time.sleep(RATE_S)
-    processes = registry.processes(context.name)
-    alive = {key: p for key, p in processes.items() if p.age_s < SILENT_S and not p.facts.get("left")}
-    status, now, total = registry.status(context.name), time.time(), _agent_steps(context)
-    states = [store.latest_group(group.index) for group in context.groups]
-    lags: Counter[int] = Counter()
-    for state in states:
-        lags.update(lag_counts(state) if state else {})
-    refreshes, evaluations = store.records("refreshes"), store.records("evaluations")
-    result: dict[str, Any] = {
-        "run": context.name,
+    result = _state(connection, from_store=True)
+    now, total = time.time(), result["total_agent_steps"]
+    evaluations, refreshes = result.pop("evaluations"), result.pop("refreshes")
+    pause_s = _pause_s(registry.processes(context.name))
+    return {
+        **result,
+        "at": now,
+        "seconds": round(max(0.0, registry.elapsed_s(context.name) - pause_s), 1),
+        "agent_steps_per_second": round((total - first) / (now - start), 1) if now > start else 0.0,
+        "last_refresh": refreshes[-1] if refreshes else None,
+        "last_evaluation": evaluations[-1] if evaluations else None,
+        "stuck": reasons({**result, "last_evaluation": evaluations[-1] if evaluations else None}),
+    }
+
+
+def look(connection: Connection) -> Look:
+    """The run for those who watch it live: cheap enough to be asked every second."""
+    now = _state(connection, from_store=False)
+    processes = now.pop("processes")
+    evaluations = now["evaluations"]
+    last = evaluations[-1] if evaluations else None
+    return Look(now, processes, reasons({**now, "processes": processes, "last_evaluation": last}))
+
+
+def _state(connection: Connection, from_store: bool) -> dict[str, Any]:
+    """``run_state``, with the state of the run, its processes, and who learns for which group.
+
+    ``from_store``: what no learner tells is read there, with all weights.
+    """
+    context, registry = connection.context, connection.registry
+    alive = {
+        key: presence
+        for key, presence in registry.processes(context.name).items()
+        if presence.age_s < SILENT_S and not presence.facts.get("left")
+    }
+    learners: dict[int, dict[str, Any]] = {}
+    for group in context.groups:
+        if from_store and (state := context.store.latest_group(group.index)) is not None:
+            learners[group.index] = read_counts(state.meta)
+        learners.setdefault(group.index, {})["learner"] = None
+    for presence in alive.values():
+        for index, facts in presence.facts.get("groups", {}).items():
+            name = f"{presence.facts['name']}@{presence.facts['host']}"
+            learners[int(index)] = {**facts, "learner": name}
+    status = registry.status(context.name)
+    result = run_state(context, learners)
+    for row in result["groups"]:
+        row["learner"] = learners[row["group"]]["learner"]
+    return {
+        **result,
         "state": status.state,
         "note": status.note,
-        "at": now,
-        "seconds": round(max(0.0, registry.elapsed_s(context.name) - _pause_s(processes)), 1),
-        "agents": context.domain.n_agents,
-        "steps": clock.total_steps,
-        "steps_done": total // context.domain.n_agents,
-        "total_agent_steps": total,
-        "agent_steps_per_second": round((total - first) / (now - start), 1) if now > start else 0.0,
-        "groups": [_group(context, k, alive) for k in range(len(context.groups))],
-        "updates": clock.n_updates,
-        "policy_lag_messages": {str(lag): n for lag, n in sorted(lags.items())},
-        "messages_dropped": sum(int(state.meta.get("dropped", 0)) for state in states if state),
-        "aip_version": store.aip_version(),
-        "aip_refreshes": clock.n_refreshes,
-        "last_refresh": refreshes[-1] if refreshes else None,
-        "last_evaluation": max(evaluations, key=lambda row: float(row["steps"])) if evaluations else None,
-        "queues": _queues(context),
-        "dead_letters": context.broker.dead_letter_count(),
         "processes": [_process(key, presence) for key, presence in sorted(alive.items())],
     }
-    result["stuck"] = reasons(result)
-    return result
 
 
 def reasons(status: Mapping[str, Any]) -> list[str]:
@@ -201,31 +222,6 @@ def _agent_steps(context: RunContext) -> int:
     store, clock = context.store, context.clock
     versions = {group: max(0, store.group_version(group.index)) for group in context.groups}
     return sum(clock.steps(version) * group.n_agents for group, version in versions.items())
-
-
-def _group(context: RunContext, k: int, alive: Mapping[str, Presence]) -> dict[str, Any]:
-    learner, doing = None, ""
-    for presence in alive.values():
-        groups = presence.facts.get("groups", {})
-        if str(k) in groups:
-            learner, doing = f"{presence.facts['name']}@{presence.facts['host']}", groups[str(k)]
-    return {
-        "group": k,
-        "agents": context.groups[k].n_agents,
-        "version": context.store.group_version(k),
-        "learner": learner,
-        "doing": doing,
-    }
-
-
-def _queues(context: RunContext) -> dict[str, int]:
-    depth = context.broker.depth
-    waiting = [depth(experience(context.name, agent)) for agent in range(context.domain.n_agents)]
-    return {
-        "rollout tasks": depth(rollout_tasks(context.name)),
-        "GS tasks": depth(gs_tasks(context.name)),
-        "experience": sum(waiting),
-    }
 
 
 def _process(key: str, presence: Presence) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class Evaluator:
             with context.phases("evaluate"):
                 episodes = context.config.schedule.final_eval_episodes
                 result = summarise(run_scripted(context.domain, name, episodes, BASELINE_SEED, self._threads))
+            self._count(episodes)
             context.store.append_record(
                 "baselines",
                 {"id": name, "mean": result.mean, "se": result.standard_error, "episodes": episodes},
@@ -102,6 +103,7 @@ class Evaluator:
             arguments = (context.domain, context.groups, weights, episodes, context.seed, version)
             sampled, ce = evaluate_policies(*arguments, greedy=False, aips=aips, threads=self._threads)
             greedy, _ = evaluate_policies(*arguments, greedy=True, threads=self._threads)
+        self._count(2 * episodes)
         store.append_record(
             "evaluations",
             {
@@ -119,9 +121,15 @@ class Evaluator:
                 "influence_ce_min": None if ce is None else float(ce.min()),
                 "influence_ce_max": None if ce is None else float(ce.max()),
                 "aip_version": aip_version,
+                "influence_ce_per_agent": None if ce is None else [round(float(value), 4) for value in ce],
                 "return_per_agent": [round(float(value), 4) for value in sampled.per_agent],
             },
         )
+
+    def _count(self, episodes: int) -> None:
+        domain = self._context.domain
+        steps = domain.n_agents * episodes * domain.episode_steps
+        self._context.metrics.simulated.labels("gs", "evaluate").inc(steps)
 
     def _committed_at(self, version: int) -> float:
         """Seconds into the run when the last group committed ``version``."""

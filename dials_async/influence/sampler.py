@@ -106,6 +106,8 @@ class GsSampler:
                 (refresh,),
                 threads=self._threads,
             )
+        steps = context.domain.n_agents * n_episodes * context.domain.episode_steps
+        context.metrics.simulated.labels("gs", "refresh").inc(steps)
         self.doing = f"training AIP version {refresh + 1}"
         newest = context.store.aip(refresh)
         aips = {group.index: np.array(newest.arrays[f"g{group.index}"]) for group in context.groups}
@@ -119,7 +121,8 @@ class GsSampler:
             return False
         done = [result for result in results if result is not None]
         steps = max(context.clock.steps(version) for version in versions)
-        context.store.append_record("refreshes", _record(refresh + 1, steps, done, time.monotonic() - start))
+        record = _record(refresh + 1, steps, self._by_agent(done), time.monotonic() - start)
+        context.store.append_record("refreshes", {**record, "seconds_in_run": round(context.seconds(), 3)})
         context.store.commit_aip(
             AipState(
                 version=refresh + 1,
@@ -151,6 +154,11 @@ class GsSampler:
                 learning_rate=aip.learning_rate,
                 seed=seed64(context.seed, "aip-order", group.agents[row], refresh),
             )
+
+    def _by_agent(self, results: list[AipResult]) -> list[AipResult]:
+        """The results, which are in the order of groups, in the order of agents."""
+        agents = [agent for group in self._context.groups for agent in group.agents]
+        return [result for _, result in sorted(zip(agents, results, strict=True), key=lambda pair: pair[0])]
 
     def _ask_for_joint_episodes(self) -> None:
         context = self._context
@@ -204,4 +212,6 @@ def _record(version: int, steps: int, results: list[AipResult], seconds: float) 
         "ce_marginal": mean([result.ce_marginal for result in results]),
         "epochs": mean([result.epochs for result in results]),
         "seconds": round(seconds, 3),
+        "ce_before_per_agent": [round(result.ce_before, 4) for result in results],
+        "ce_after_per_agent": [round(result.ce_after, 4) for result in results],
     }

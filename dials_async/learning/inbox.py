@@ -48,6 +48,11 @@ class Inbox:
             group.spec.observation_bytes,
             group.spec.n_actions,
         )
+        label = str(group.index)
+        self._too_old, self._copies = (
+            context.metrics.dropped.labels(label, reason) for reason in ("too_old", "copy")
+        )
+        self._steps = rollout.episodes_per_task * context.domain.episode_steps
         self._held: dict[_Key, tuple[Experience, Delivery]] = {}
         self.arrivals = Arrivals()
 
@@ -66,17 +71,18 @@ class Inbox:
         key = (message.update, message.index, message.agent)
         # Of an update that is committed, or left over by a run that was further on.
         if not version <= message.update <= version + self._lag:
-            self.arrivals.copies += 1
+            self._count_copy()
             consumer.ack(delivery)
             return None
         if message.update - message.policy_version > self._lag:
             self.arrivals.dropped += 1
+            self._too_old.inc(self._steps)
             consumer.ack(delivery)
             return message.update, message.index
         before = self._held.get(key)
         self._held[key] = (message, delivery)
         if before is not None:
-            self.arrivals.copies += 1
+            self._count_copy()
             consumer.ack(before[1])
         return None
 
@@ -99,6 +105,10 @@ class Inbox:
         """Acknowledge and forget all that was for updates before ``version``, which is committed."""
         for key in [key for key in self._held if key[0] < version]:
             consumer.ack(self._held.pop(key)[1])
+
+    def _count_copy(self) -> None:
+        self.arrivals.copies += 1
+        self._copies.inc(self._steps)
 
     def _check(self, message: Experience) -> None:
         if message.run != self._run:

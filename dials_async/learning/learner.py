@@ -19,9 +19,10 @@ from dials_async.groups import Group
 from dials_async.kernels.rng import seed64
 from dials_async.learning.inbox import Arrivals, Inbox
 from dials_async.learning.ppo import Scratch, make_scratch, update_agent
+from dials_async.learning.progress import LearningProgress
 from dials_async.learning.requests import POLL_S, Requests
 from dials_async.learning.settings import HEALTH, make_settings, schedules
-from dials_async.learning.tally import count
+from dials_async.learning.tally import count, read_counts
 from dials_async.messaging.broker import Consumer, experience
 from dials_async.messaging.schema import Experience
 from dials_async.run_context import RunContext
@@ -62,10 +63,16 @@ class GroupLearner:
         self._requests = Requests(context, group)
         self._interruptions = 0  # of the consumer, as far as they were answered by asking again
         self._dropped_before = 0  # of the inbox's count, as far as it is in a commit
+        self._progress = LearningProgress(context.metrics, group.index)
         self.health = np.zeros((group.n_agents, len(HEALTH)))
         self.doing = "starting"
         """What it is at, or waits for, in a few words."""
         self.version = -1
+        self._learning_rate = 0.0
+
+    def facts(self) -> dict[str, Any]:
+        """What others may want to know of it: "doing" and the counts of the newest commit."""
+        return {"doing": self.doing, **read_counts(self._progress.counts)}
 
     @property
     def arrivals(self) -> Arrivals:
@@ -77,6 +84,7 @@ class GroupLearner:
         context, group = self._context, self._group
         state = context.store.latest_group(group.index) or self._commit_first()
         self._requests.start(state.version)
+        self._progress.starts_from(state)
         consumer = context.broker.consumer(
             [experience(context.name, agent) for agent in group.agents], self._prefetch
         )
@@ -136,7 +144,8 @@ class GroupLearner:
                 heard = now
             if all_is_asked_for:
                 self.doing = f"collecting experience for update {version + 1}"
-                delivery = consumer.receive(POLL_S)
+                with self._progress.waiting("experience"):
+                    delivery = consumer.receive(POLL_S)
             else:
                 self.doing = f"waiting for AIP version {self._context.clock.aip_version(version)}"
                 delivery = consumer.receive(0.0)
@@ -146,7 +155,8 @@ class GroupLearner:
                 if too_old is not None:
                     requests.renew(*too_old, version)
             elif not all_is_asked_for:
-                self._context.store.wait(POLL_S)
+                with self._progress.waiting("aips"):
+                    self._context.store.wait(POLL_S)
             elif consumer.interruptions != self._interruptions:
                 # The broker may have lost what it had: tasks and experience are transient.
                 self._interruptions = consumer.interruptions
@@ -182,13 +192,16 @@ class GroupLearner:
     def _update(self, consumer: Consumer, state: GroupState) -> GroupState:
         context, version = self._context, state.version
         self.doing = f"learning update {version + 1}"
-        with context.phases("learn"):
-            new = self._learn(state, self._inbox.batches(version))
+        batches = self._inbox.batches(version)
+        with context.phases("learn"), self._progress.updating():
+            new = self._learn(state, batches)
         try:
             context.store.commit_group(new)
         except VersionConflictError:
             return self._follow(consumer, state)
         self._dropped_before = self._inbox.arrivals.dropped
+        messages = [message for batch in batches.values() for message in batch]
+        self._progress.committed(new, messages, self._learning_rate, self.health.mean(axis=0))
         self._note_time(new)
         self._inbox.settle(consumer, new.version)
         return new
@@ -199,6 +212,7 @@ class GroupLearner:
         before = int(state.meta["adam_steps"])
         after = before
         rate, entropy = schedules(context.config, state.steps_per_agent)
+        self._learning_rate = rate
         settings = self._settings._replace(entropy=entropy)
         for row, agent in enumerate(group.agents):
             batch = batches[agent]

@@ -39,6 +39,17 @@ def count(
     }
 
 
+def read_counts(meta: Meta) -> dict[str, Any]:
+    """The counts in the ``meta`` of a commit, as plain data; empty before the first update."""
+    if "health" not in meta:
+        return {}
+    return {
+        "lags": {str(lag): int(n) for lag, n in json.loads(str(meta["lags"])).items()},
+        "dropped": int(meta["dropped"]),
+        "health": dict(zip(HEALTH, json.loads(str(meta["health"])), strict=True)),
+    }
+
+
 def lag_counts(state: GroupState) -> dict[int, int]:
     """Messages that the group has used so far, by how many versions their policy was old."""
     return {int(lag): n for lag, n in json.loads(str(state.meta.get("lags", "{}"))).items()}

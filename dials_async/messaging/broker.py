@@ -27,6 +27,17 @@ def experience(run: str, agent: int) -> str:
     return f"dials.{run}.experience.{agent}"
 
 
+#: What ``kind_of_queue`` may say.
+KINDS_OF_QUEUES = ("rollout_tasks", "gs_tasks", "experience")
+
+
+def kind_of_queue(queue: str) -> str:
+    """What is in ``queue``: "rollout_tasks", "gs_tasks" or "experience"; names of runs may hold dots."""
+    if queue.endswith(".tasks.rollout"):
+        return "rollout_tasks"
+    return "gs_tasks" if queue.endswith(".tasks.gs") else "experience"
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """A message in the hands of one consumer until it is acknowledged or rejected."""
@@ -134,6 +145,11 @@ class Broker(Protocol):
 
     def dead_letter_count(self) -> int:
         """How many dead letters there are; cheap."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the broker now; answers at once."""
         ...
 
     @property

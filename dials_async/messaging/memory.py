@@ -140,6 +140,11 @@ class MemoryBroker:
             return len(self.dead)
 
     @property
+    def connected(self) -> bool:
+        """See Broker: always, until it is closed."""
+        return not self.closed
+
+    @property
     def reconnects(self) -> int:
         """See Broker: nothing to lose."""
         return 0

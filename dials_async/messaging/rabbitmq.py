@@ -144,6 +144,12 @@ class RabbitBroker:
         return self._count(amqp_queues.dead_queue(self._run))
 
     @property
+    def connected(self) -> bool:
+        """See Broker: both connections, the second one once something is consumed."""
+        links = (self._publishing, self._consuming) if self._started_consuming else (self._publishing,)
+        return all(link.outage is None for link in links)
+
+    @property
     def reconnects(self) -> int:
         """See Broker: of both connections together."""
         return self._publishing.reconnects + self._consuming.reconnects

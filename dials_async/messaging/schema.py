@@ -69,6 +69,8 @@ class Experience:
     policy_version: int
     aip_version: int
     worker: str
+    made_at: float
+    """Unix time of its simulation, in seconds: for its age; nothing is computed from it."""
     observations: NDArray[np.uint8]  # [episodes, steps + 1, bytes], packed; the last one is for the bootstrap
     actions: NDArray[np.uint8]  # [episodes, steps]
     rewards: NDArray[np.float32]  # [episodes, steps]
@@ -189,6 +191,8 @@ def _check_experience(values: dict[str, Any], shape: ExperienceShape) -> None:
         check_text(values, name)
     for name in ("agent", "update", "index", "policy_version", "aip_version"):
         check_integer(values, name, 0)
+    made_at = values["made_at"]
+    require(type(made_at) is float and 0.0 <= made_at < MAX_INTEGER, "made_at: not a time")
     top = int(values["actions"].max())
     require(top < shape.n_actions, f"actions: {top} is outside of 0..{shape.n_actions - 1}")
     require(bool(np.isfinite(values["rewards"]).all()), "rewards: a number is not finite")

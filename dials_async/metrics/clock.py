@@ -34,6 +34,15 @@ class PhaseClock:
         with self._lock:
             return dict(self._seconds)
 
+    def seconds_until_now(self) -> dict[str, float]:
+        """The same, with the part of what is still running."""
+        now = time.perf_counter()
+        with self._lock:
+            total = dict(self._seconds)
+            for phase, start in self._running.values():
+                total[phase] += now - start
+        return total
+
     def busy_with(self) -> set[str]:
         """Phases that some thread is in at this moment."""
         with self._lock:

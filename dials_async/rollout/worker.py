@@ -1,5 +1,7 @@
 """The stateless rollout worker: takes a task, reads policies and AIPs, simulates, publishes."""
 
+import time
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,7 @@ class RolloutWorker:
 
     def __init__(self, context: RunContext, name: str) -> None:
         self._context = context
+        self._metrics = context.metrics
         self._name = name
         self._rollouts: dict[tuple[int, int], IalsRollout] = {}
         self._actors: dict[int, tuple[int, NDArray[np.float32]]] = {}
@@ -40,7 +43,9 @@ class RolloutWorker:
         consumer = context.broker.consumer(queues, prefetch=1)
         try:
             while not context.stop.is_set():
+                since = time.monotonic()
                 delivery = consumer.receive(POLL_S)
+                self._metrics.worker_wait.labels("task").inc(time.monotonic() - since)
                 if delivery is None:
                     self.doing = "waiting for a task"
                     continue
@@ -51,20 +56,31 @@ class RolloutWorker:
                 except BadMessageError as error:
                     consumer.reject(delivery, str(error))
                     self.tasks_rejected += 1
+                    self._metrics.tasks.labels("rejected").inc()
                     continue
                 except VersionGoneError:  # a copy of a task whose update was committed long ago
                     self.tasks_outdated += 1
+                    self._metrics.tasks.labels("outdated").inc()
                     consumer.ack(delivery)
                     continue
                 if self._publish(messages):
                     consumer.ack(delivery)
                     self.tasks_done += 1
+                    self._metrics.tasks.labels("done").inc()
         finally:
             consumer.close()
             for rollout in self._rollouts.values():
                 rollout.close()
 
     def _simulate(self, task: RolloutTask) -> list[Experience]:
+        since = time.monotonic()
+        messages = self._episodes_of(task)
+        self._metrics.rollout_seconds.labels(task.kind).observe(time.monotonic() - since)
+        steps = task.episodes * self._context.domain.episode_steps
+        self._metrics.simulated.labels(task.kind, "train").inc(len(messages) * steps)
+        return messages
+
+    def _episodes_of(self, task: RolloutTask) -> list[Experience]:
         context = self._context
         if task.run != context.name:
             raise BadMessageError(f"task of run '{task.run}' in a queue of run '{context.name}'")
@@ -113,6 +129,7 @@ class RolloutWorker:
         if group not in self._actors or self._actors[group][0] != version:
             weights = self._context.store.weights(group, version)
             self._actors[group] = (version, self._context.groups[group].actors(weights))
+            self._metrics.took_version(group, version)
         return self._actors[group]
 
     def _aips_of(self, group: int, version: int) -> tuple[int, NDArray[np.float32]]:
@@ -132,7 +149,10 @@ class RolloutWorker:
                     self._context.broker.publish(experience(self._context.name, message.agent), body)
                     break
                 except QueueFullError:
-                    if self._context.stop.wait(FULL_QUEUE_PAUSE_S):
+                    since = time.monotonic()
+                    stopped = self._context.stop.wait(FULL_QUEUE_PAUSE_S)
+                    self._metrics.worker_wait.labels("room").inc(time.monotonic() - since)
+                    if stopped:
                         return False
         return True
 
@@ -146,7 +166,7 @@ def messages_of(
     worker: str,
 ) -> list[Experience]:
     """What ``worker`` sends for ``task``: one message for each agent; all episodes are truncated."""
-    n = episodes.actions.shape[1]
+    n, made_at = episodes.actions.shape[1], time.time()
     return [
         Experience(
             run=task.run,
@@ -157,6 +177,7 @@ def messages_of(
             policy_version=policy_version,
             aip_version=aip_version,
             worker=worker,
+            made_at=made_at,
             observations=episodes.observations[row],
             actions=episodes.actions[row],
             rewards=episodes.rewards[row],

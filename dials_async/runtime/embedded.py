@@ -4,11 +4,14 @@ No server is needed: MemoryBroker and MemoryStore stand in for RabbitMQ and Redi
 so threads use all cores. Everything that a distributed run does happens here too, through the same ports.
 """
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from dials_async.config import Config
 from dials_async.errors import DialsError, TrainingError
@@ -16,8 +19,12 @@ from dials_async.evaluation.evaluator import Evaluator
 from dials_async.influence.sampler import GsSampler
 from dials_async.learning.learner import GroupLearner
 from dials_async.messaging.memory import MemoryBroker
+from dials_async.metrics.instruments import Metrics
 from dials_async.rollout.worker import RolloutWorker
 from dials_async.runtime.files import RunFiles, restore_checkpoint
+from dials_async.runtime.live import FAILED, STOPPED, Look
+from dials_async.runtime.machine import memory_mib
+from dials_async.runtime.run_state import run_state
 from dials_async.runtime.wiring import (
     committed_steps,
     cores,
@@ -35,12 +42,19 @@ WATCH_S = 0.2
 STOP_S = 120.0
 
 
+class _Work(Protocol):
+    doing: str
+
+    def run(self) -> None: ...
+
+
 @dataclass
 class _Part:
     """One object of the run on its thread."""
 
     name: str
-    run: Callable[[], None]
+    role: str
+    work: _Work
     ends: bool
     """Ends by itself when the run is done; the others serve until they are stopped."""
     thread: threading.Thread | None = None
@@ -49,17 +63,19 @@ class _Part:
 class EmbeddedRun:
     """A run in this process: ``start``, then ``wait``; ``stop`` at any time."""
 
-    def __init__(self, name: str, config: Config, folder: Path, resume: bool) -> None:
+    def __init__(
+        self, name: str, config: Config, folder: Path, resume: bool, metrics: Metrics | None = None
+    ) -> None:
         """Prepare; raises ConfigError, SimulatorError or, on resume, CheckpointError."""
         store = MemoryStore(keep_rules(config))
         self.notes: list[str] = []
         """What the user should know about a resume."""
-        self.context = make_context(name, config, MemoryBroker(), store)
+        self.context = make_context(name, config, MemoryBroker(), store, metrics)
         self.context.domain.check()
         if resume:
             self.notes += restore_checkpoint(store, folder, config.fingerprint())
             self._go_on_counting()
-        self.files = RunFiles(self.context, folder)
+        self.files = RunFiles(self.context, folder, self._look)
         self.start_steps = min(self.steps_by_group().values(), default=0)
         self._failure: BaseException | None = None
         self._failed_in = ""
@@ -75,15 +91,42 @@ class EmbeddedRun:
 
     def _make_parts(self) -> list[_Part]:
         context = self.context
-        parts = [_Part(f"learner-{k}", learner.run, ends=True) for k, learner in enumerate(self.learners)]
-        parts += [
-            _Part(f"worker-{k}", RolloutWorker(context, f"worker-{k}").run, ends=False)
+        learners = [_Part(f"learner-{k}", "learner", x, ends=True) for k, x in enumerate(self.learners)]
+        workers = [
+            _Part(f"worker-{k}", "rollout", RolloutWorker(context, f"worker-{k}"), ends=False)
             for k in range(context.config.runtime.workers)
         ]
-        # The AIPs are trained while everybody waits for them: all cores are free.
-        parts.append(_Part("gs-sampler", GsSampler(context, threads=cores()).run, ends=True))
-        parts.append(_Part("evaluator", Evaluator(context, threads=cores()).run, ends=True))
-        return parts
+        return [
+            *learners,
+            *workers,
+            # The AIPs are trained while everybody waits for them: all cores are free.
+            _Part("gs-sampler", "gs-sampler", GsSampler(context, threads=cores()), ends=True),
+            _Part("evaluator", "evaluator", Evaluator(context, threads=cores()), ends=True),
+        ]
+
+    def _look(self) -> Look:
+        """How the run is doing, its threads in place of processes; memory is that of all of them."""
+        facts = {group.index: x.facts() for group, x in zip(self.context.groups, self.learners, strict=True)}
+        processes: list[dict[str, Any]] = [
+            {
+                "name": part.name,
+                "role": part.role,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "doing": part.work.doing,
+                "busy_with": [],
+                "memory_mib": None,
+                "age_s": 0.0,
+            }
+            for part in self._parts
+            if part.thread is not None and part.thread.is_alive()
+        ]
+        if processes:
+            processes[0] |= {
+                "busy_with": sorted(self.context.phases.busy_with()),
+                "memory_mib": memory_mib(),
+            }
+        return Look(run_state(self.context, facts), processes, [])
 
     def steps_by_group(self) -> dict[int, int]:
         """Committed steps per agent of each group."""
@@ -98,7 +141,7 @@ class EmbeddedRun:
 
     def _guarded(self, part: _Part) -> None:
         try:
-            part.run()
+            part.work.run()
         except BaseException as error:
             if self._failure is None and not self.context.stop.is_set():
                 self._failure, self._failed_in = error, part.name
@@ -121,7 +164,9 @@ class EmbeddedRun:
         self.stop()
         watch()
         if self._failure is not None:
+            self.files.live.write(FAILED)
             self._raise_failure(self._failure)
+        self.files.live.write(STOPPED)  # until its report is written, if it is complete
         return is_complete(self.context)
 
     def _raise_failure(self, failure: BaseException) -> None:
@@ -133,7 +178,7 @@ class EmbeddedRun:
         """Let every thread finish the kernel it is in, and save."""
         self._halt()
         self.files.save_checkpoint()
-        self.files.update()
+        self.files.write_tables()
 
     def _halt(self) -> None:
         self.context.stop.set()
@@ -141,4 +186,3 @@ class EmbeddedRun:
         for part in self._parts:
             if part.thread is not None:
                 part.thread.join(max(0.0, deadline - time.monotonic()))
-        self.context.broker.close()

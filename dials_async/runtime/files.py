@@ -11,6 +11,7 @@ from typing import Any
 from dials_async.report import write_report
 from dials_async.run_context import RunContext
 from dials_async.runtime.folder import CHECKPOINTS
+from dials_async.runtime.live import COMPLETE, LiveState, Look
 from dials_async.runtime.results import write_progress, write_results
 from dials_async.store.base import Store
 from dials_async.store.checkpoint import load_checkpoint, save_checkpoint
@@ -20,9 +21,13 @@ class RunFiles:
     """Keeps the folder of a run up to date."""
 
     def __init__(
-        self, context: RunContext, folder: Path, phases: Callable[[], Mapping[str, float]] | None = None
+        self,
+        context: RunContext,
+        folder: Path,
+        look: Callable[[], Look],
+        phases: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
-        """``phases`` gives the busy seconds by phase, over all processes; this one's without it."""
+        """``look`` finds how the run is doing, ``phases`` its busy seconds (else: of this process)."""
         self._context = context
         self._folder = folder
         self._fingerprint = context.config.fingerprint()
@@ -30,11 +35,17 @@ class RunFiles:
         self._every_s = context.config.runtime.checkpoint_seconds
         self._next_save = time.monotonic() + self._every_s
         self._rows = -1
+        self.live = LiveState(folder, context.metrics, look)
 
     def update(self) -> None:
         """Write what is due: a checkpoint, the tables after an evaluation. Call it several times a second."""
         if time.monotonic() >= self._next_save:
             self.save_checkpoint()
+        self.live.update()
+        self.write_tables()
+
+    def write_tables(self) -> None:
+        """Write metrics.csv and refreshes.csv if there is something new."""
         rows = len(self._context.store.records("evaluations"))
         if rows != self._rows and self._folder.is_dir():
             self._rows = rows
@@ -56,6 +67,7 @@ class RunFiles:
         """Write everything of a finished run, the report too; returns the summary."""
         summary = write_results(self._context, self._folder, command, self._phases())
         write_report(self._folder)
+        self.live.write(COMPLETE)
         return summary
 
 

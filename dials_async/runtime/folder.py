@@ -15,12 +15,13 @@ from typing import Any
 from dials_async.config import Config, config_from_dict
 from dials_async.errors import ConfigError, RunExistsError, RunNotFoundError, UsageError
 
-CONFIG, METRICS, REFRESHES, SUMMARY, SCENE = (
+CONFIG, METRICS, REFRESHES, SUMMARY, SCENE, LIVE = (
     "config.toml",
     "metrics.csv",
     "refreshes.csv",
     "summary.json",
     "scene.json",
+    "live.json",
 )
 CHECKPOINTS = "checkpoints"
 

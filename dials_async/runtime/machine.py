@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import resource
 import sys
 from contextlib import suppress
 from functools import cache
@@ -49,3 +50,12 @@ def code_version() -> str:
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return f"{dials_async.__version__}+{digest.hexdigest()[:8]}"
+
+
+def memory_mib() -> float:
+    """Resident memory now where /proc tells it, else the most so far."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return round(int(file.read().split()[1]) * resource.getpagesize() / 2**20, 1)
+    except OSError:
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)

@@ -16,6 +16,7 @@ from dials_async.config import Config
 from dials_async.domains.registry import make_domain
 from dials_async.errors import ConfigError, InterruptedRunError
 from dials_async.influence.schedule import make_clock
+from dials_async.metrics.endpoint import OFF, exposed, make_metrics
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.files import has_checkpoint
 from dials_async.runtime.folder import (
@@ -54,7 +55,13 @@ def default_name(config: Config) -> str:
     return "-".join(parts)
 
 
-def train(name: str | None, config: Config, command: str, quiet: bool = False) -> Outcome:
+def train(
+    name: str | None,
+    config: Config,
+    command: str,
+    quiet: bool = False,
+    metrics_address: str = OFF,
+) -> Outcome:
     """Train a new run; without a name it gets one.
 
     Raises UsageError before anything is written, TrainingError if it cannot go on.
@@ -62,23 +69,32 @@ def train(name: str | None, config: Config, command: str, quiet: bool = False) -
     if name is None:
         name = default_name(config)
     EmbeddedRun(name, config, Path(), resume=False)  # finds what is wrong before the folder is made
+    metrics = make_metrics(metrics_address)
     folder = create_run(name, config)
     with locked(folder):
-        return _carry_out(EmbeddedRun(name, config, folder, resume=False), folder, command, quiet)
+        run = EmbeddedRun(name, config, folder, False, metrics)
+        return _carry_out(run, folder, command, quiet, metrics_address)
 
 
 def resume(
-    folder: Path, steps: int | None, workers: int | None, command: str, quiet: bool = False
+    folder: Path,
+    steps: int | None,
+    workers: int | None,
+    command: str,
+    quiet: bool = False,
+    metrics_address: str = OFF,
 ) -> Outcome:
     """Go on with an interrupted run, or extend a finished one to more ``steps``.
 
     Raises UsageError if another process is at it, ConfigError if there is nothing to do, CheckpointError.
     """
     with locked(folder):
-        return _resume(folder, steps, workers, command, quiet)
+        return _resume(folder, steps, workers, command, quiet, metrics_address)
 
 
-def _resume(folder: Path, steps: int | None, workers: int | None, command: str, quiet: bool) -> Outcome:
+def _resume(
+    folder: Path, steps: int | None, workers: int | None, command: str, quiet: bool, metrics_address: str
+) -> Outcome:
     config = read_config(folder)
     if workers is not None:
         config = replace(config, runtime=replace(config.runtime, workers=workers))
@@ -86,7 +102,7 @@ def _resume(folder: Path, steps: int | None, workers: int | None, command: str, 
     longer = extend(config, steps, finished)
     # A run that was stopped before its first checkpoint has lost nothing: it begins again.
     saved = finished or has_checkpoint(folder)
-    run = EmbeddedRun(folder.name, longer, folder, resume=saved)
+    run = EmbeddedRun(folder.name, longer, folder, saved, make_metrics(metrics_address))
     if finished and run.start_steps >= run.context.clock.total_steps:
         raise ConfigError(
             f"the run '{folder.name}' is finished ({run.start_steps:,} steps per agent): "
@@ -103,7 +119,7 @@ def _resume(folder: Path, steps: int | None, workers: int | None, command: str, 
     write_atomically(folder / CONFIG, longer.to_toml())
     for note in run.notes:
         print(f"note: {note}", file=sys.stderr)
-    return _carry_out(run, folder, command, quiet)
+    return _carry_out(run, folder, command, quiet, metrics_address)
 
 
 def is_finished(folder: Path, config: Config) -> bool:
@@ -137,10 +153,11 @@ def extend(config: Config, steps: int | None, finished: bool) -> Config:
     )
 
 
-def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool) -> Outcome:
+def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool, metrics_address: str) -> Outcome:
     try:
         compile_kernels(run.context.config, quiet)
         with (
+            exposed(run.context.metrics, metrics_address, folder.name, "train", "train"),
             _StopOnSignals(run.context.stop),
             ProgressView(run.context, run.context.phases.busy_with, quiet) as view,
         ):

@@ -8,7 +8,10 @@ from dials_async.errors import ConfigError
 from dials_async.groups import Group, make_groups
 from dials_async.influence.schedule import make_clock
 from dials_async.messaging.broker import Broker, experience, gs_tasks, rollout_tasks
+from dials_async.messaging.metered import MeteredBroker
+from dials_async.metrics.instruments import Metrics
 from dials_async.run_context import RunContext
+from dials_async.runtime.machine import code_version, library_versions
 from dials_async.store.base import KeepRules, Store
 
 #: AIP versions kept: the evaluator may be this many refreshes behind.
@@ -23,15 +26,28 @@ def keep_rules(config: Config) -> KeepRules:
     return KeepRules((clock.refresh_steps, clock.eval_steps), keep_last, KEPT_AIPS)
 
 
-def make_context(name: str, config: Config, broker: Broker, store: Store) -> RunContext:
-    """One process's view of the run. Raises ConfigError if the configuration does not fit together."""
+def make_context(
+    name: str, config: Config, broker: Broker, store: Store, metrics: Metrics | None = None
+) -> RunContext:
+    """One process's view of the run, counted by ``metrics``, if given.
+
+    Raises ConfigError if the configuration does not fit together.
+    """
     domain = make_domain(config.domain)
     if config.run.simulator == "gs" and config.rollout.max_policy_lag:
         raise ConfigError(
             "rollout.max_policy_lag must be 0 with the simulator 'gs': its groups move in lock-step"
         )
     groups, clock = make_groups(config, domain), make_clock(config, domain)
-    return RunContext(name, config, domain, groups, clock, broker, store)
+    if metrics is None or not metrics.counting:
+        return RunContext(name, config, domain, groups, clock, broker, store)
+    context = RunContext(name, config, domain, groups, clock, MeteredBroker(broker, metrics), store)
+    context.metrics = metrics
+    metrics.build.info({"code": code_version(), **library_versions()})
+    metrics.count_phases(context.phases)
+    metrics.watch("broker", broker)
+    metrics.watch("store", store)
+    return context
 
 
 def task_queues(context: RunContext) -> dict[str, int]:

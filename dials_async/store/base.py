@@ -173,6 +173,16 @@ class Store(Protocol):
         """
         ...
 
+    @property
+    def connected(self) -> bool:
+        """Whether the store answered when it was last asked; answers at once."""
+        ...
+
+    @property
+    def reconnects(self) -> int:
+        """How many outages of the store were outlasted."""
+        ...
+
     def snapshot(self) -> StoreSnapshot:
         """A consistent cut of everything; cheap, no array is copied."""
         ...

@@ -139,6 +139,16 @@ class MemoryStore:
             self._seen.changes = self._changes
             return changed
 
+    @property
+    def connected(self) -> bool:
+        """See Store: nothing to lose."""
+        return True
+
+    @property
+    def reconnects(self) -> int:
+        """See Store."""
+        return 0
+
     def snapshot(self) -> StoreSnapshot:
         """See Store."""
         with self._changed:

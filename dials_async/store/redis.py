@@ -1,7 +1,6 @@
 """The store of a distributed run: the store port on one Redis, shared by the processes of the run."""
 
 import json
-import secrets
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -21,11 +20,11 @@ from dials_async.store.packing import (
     unpack_group,
     unpack_marks,
 )
-from dials_async.store.redis_hashes import aip_states, group_snapshot, restored_aips, restored_group
+from dials_async.store.redis_hashes import aip_states, group_snapshot, restored_hashes, restored_records
 from dials_async.store.redis_keys import RunKeys
 from dials_async.store.redis_link import PATIENCE_S, RedisLink
 from dials_async.store.redis_news import News
-from dials_async.store.redis_opening import guarded, require_schema, warn_of_eviction
+from dials_async.store.redis_opening import guarded, new_token, require_schema, warn_of_eviction
 
 
 class RedisStore:
@@ -74,7 +73,7 @@ class RedisStore:
         state = frozen_group(state)
         before = self._require_next(what, key, state)
         mark = Mark(state.version, before, state.steps_per_agent, held=True)
-        token = _token()
+        token = new_token()
         answer = self._commit_group(
             (key, self._groups, self._changes),
             (
@@ -134,7 +133,7 @@ class RedisStore:
                 before,
                 state.steps_per_agent,
                 pack_aip(state),
-                _token(),
+                new_token(),
                 self._rules.keep_last_aips,
                 self._channel,
             ),
@@ -161,7 +160,7 @@ class RedisStore:
         """See Store."""
         key, text = encode_record(kind, record)
         keys = (self._keys.ids(kind), self._keys.rows(kind), self._kinds, self._changes)
-        appended, changes = self._append(keys, (kind, key, text, _token(), self._channel))
+        appended, changes = self._append(keys, (kind, key, text, new_token(), self._channel))
         self._news.note(changes)
         return bool(appended)
 
@@ -173,6 +172,16 @@ class RedisStore:
     def wait(self, timeout_s: float) -> bool:
         """See Store. What others changed is known here within a second even if their message is lost."""
         return self._news.wait(timeout_s)
+
+    @property
+    def connected(self) -> bool:
+        """See Store."""
+        return self._link.answers
+
+    @property
+    def reconnects(self) -> int:
+        """See Store."""
+        return self._link.reconnects
 
     def snapshot(self) -> StoreSnapshot:
         """See Store; it costs what it weighs. A Redis that is out of memory refuses it too."""
@@ -187,17 +196,8 @@ class RedisStore:
 
     def restore(self, snapshot: StoreSnapshot) -> None:
         """See Store."""
-        hashes: dict[str, dict[str, Any]] = {
-            self._keys.group(group): restored_group(known, self._rules)
-            for group, known in snapshot.groups.items()
-        }
-        if snapshot.aips:
-            hashes[self._aips] = restored_aips(snapshot.aips)
-        records = {
-            kind: dict(encode_record(kind, json.loads(row)) for row in rows)
-            for kind, rows in snapshot.records.items()
-        }
-        token = _token()
+        hashes = restored_hashes(snapshot, self._keys, self._rules)
+        records, token = restored_records(snapshot), new_token()
 
         def attempt(client: Any) -> int:
             with client.pipeline(transaction=True) as pipe:
@@ -291,8 +291,3 @@ class RedisStore:
                 "somebody else committed"
             )
         self._news.note(told)
-
-
-def _token() -> str:
-    """What a call leaves beside its write, to know it again when its answer was lost."""
-    return secrets.token_hex(8)

@@ -1,10 +1,11 @@
 """The hashes of groups and of AIPs as a whole: from Redis to a snapshot, and back at a restore."""
 
+import json
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from dials_async.store.base import WEIGHTS, AipState, GroupSnapshot, GroupState, KeepRules
-from dials_async.store.checks import frozen_aip, frozen_array, frozen_group
+from dials_async.store.base import WEIGHTS, AipState, GroupSnapshot, GroupState, KeepRules, StoreSnapshot
+from dials_async.store.checks import encode_record, frozen_aip, frozen_array, frozen_group
 from dials_async.store.packing import (
     damage_named,
     pack_aip,
@@ -16,6 +17,7 @@ from dials_async.store.packing import (
     unpack_group,
     unpack_marks,
 )
+from dials_async.store.redis_keys import RunKeys
 
 Fields = dict[str, str | int | bytes]
 
@@ -37,6 +39,20 @@ def group_snapshot(group: int, fields: Mapping[bytes, bytes]) -> GroupSnapshot:
 def aip_states(fields: Mapping[bytes, bytes]) -> tuple[AipState, ...]:
     """All AIPs that are kept, by rising version. Raises StoreError if something is damaged."""
     return tuple(unpack_aip(version, blob) for version, blob in sorted(by_version("a:", fields).items()))
+
+
+def restored_hashes(snapshot: StoreSnapshot, keys: RunKeys, rules: KeepRules) -> dict[str, Fields]:
+    """The hashes of groups and AIPs, by key. Raises StoreError if something is malformed."""
+    hashes = {keys.group(group): restored_group(known, rules) for group, known in snapshot.groups.items()}
+    return {**hashes, keys.key("aips"): restored_aips(snapshot.aips)} if snapshot.aips else hashes
+
+
+def restored_records(snapshot: StoreSnapshot) -> dict[str, dict[str, str]]:
+    """By kind and id, as they are written. Raises StoreError if one is malformed."""
+    return {
+        kind: dict(encode_record(kind, json.loads(row)) for row in rows)
+        for kind, rows in snapshot.records.items()
+    }
 
 
 def restored_group(known: GroupSnapshot, rules: KeepRules) -> Fields:

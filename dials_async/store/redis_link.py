@@ -68,6 +68,7 @@ class RedisLink:
         """
         self.shown = without_password(url)
         self.closed = threading.Event()
+        self.reconnects = 0
         self._patience_s = patience_s
         self._give_up = give_up or threading.Event()
         self._outage = threading.Lock()  # guards the next
@@ -143,6 +144,11 @@ class RedisLink:
 
         return run
 
+    @property
+    def answers(self) -> bool:
+        """Whether Redis answered the last call."""
+        return self._gone_since is None
+
     def require_open(self) -> None:
         """Raises StoreError after ``close``."""
         if self.closed.is_set():
@@ -175,6 +181,7 @@ class RedisLink:
     def _note_return(self) -> None:
         with self._outage:
             since, self._gone_since = self._gone_since, None
+            self.reconnects += since is not None
         if since is not None:
             logger.warning("Redis at %s is back after %.1f s", self.shown, time.monotonic() - since)
 

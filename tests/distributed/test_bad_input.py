@@ -15,7 +15,13 @@ from dials_async.errors import QueueFullError
 from dials_async.learning.inbox import Inbox
 from dials_async.messaging.broker import Broker, experience, gs_tasks, rollout_tasks
 from dials_async.messaging.envelope import MAX_MESSAGE_BYTES
-from dials_async.messaging.schema import Experience, RolloutTask, encode_experience, encode_task
+from dials_async.messaging.schema import (
+    SCHEMA_VERSION,
+    Experience,
+    RolloutTask,
+    encode_experience,
+    encode_task,
+)
 from dials_async.run_context import RunContext
 from dials_async.runtime.results import weights_sha256
 from dials_async.servers.private import PrivateServer
@@ -40,6 +46,7 @@ def good_experience(context: RunContext, agent: int) -> bytes:
         policy_version=0,
         aip_version=1,
         worker="stranger",
+        made_at=1_764_000_000.5,
         observations=np.zeros((episodes, steps + 1, group.spec.observation_bytes), np.uint8),
         actions=rng.integers(0, group.spec.n_actions, (episodes, steps), dtype=np.uint8),
         rewards=np.ones((episodes, steps), np.float32),
@@ -67,7 +74,7 @@ def bad_bodies(good: bytes, array: str | None, count: int) -> list[bytes]:
             at = data.draw(st.integers(0, len(good) - 1))
             body = good[:at] + bytes([good[at] ^ data.draw(st.integers(1, 255))]) + good[at + 1 :]
         elif kind == 3:
-            body = resealed(good, schema=data.draw(texts.filter(lambda value: value != 1)))
+            body = resealed(good, schema=data.draw(texts.filter(lambda value: value != SCHEMA_VERSION)))
         elif kind == 4:
             field = data.draw(st.sampled_from(["run", "update", "index"]))
             body = resealed(good, **{field: data.draw(st.one_of(st.none(), st.just("x\n"), st.just(-3)))})

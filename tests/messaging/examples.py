@@ -26,6 +26,7 @@ def make_experience(shape: ExperienceShape = SHAPE, seed: int = 0) -> Experience
         policy_version=12,
         aip_version=2,
         worker="host/12",
+        made_at=1_764_000_000.5,
         observations=rng.integers(
             0, 256, (shape.episodes, shape.steps + 1, shape.observation_bytes), dtype=np.uint8
         ),

@@ -23,6 +23,7 @@ def test_a_run_leaves_all_its_files(finished: Outcome) -> None:
         "refreshes.csv",
         "summary.json",
         "scene.json",
+        "live.json",
         "checkpoints",
         "report.html",
     }

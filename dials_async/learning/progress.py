@@ -1,0 +1,81 @@
+"""What the learner of a group shows of itself: counters for Prometheus, and the counts of its last commit."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dials_async.learning.settings import HEALTH
+from dials_async.messaging.schema import Experience
+from dials_async.metrics.instruments import Metrics
+from dials_async.store.base import GroupState, Meta
+
+
+class LearningProgress:
+    """Keeps the instruments of one group."""
+
+    def __init__(self, metrics: Metrics, group: int) -> None:
+        label = str(group)
+        self._wait = {why: metrics.learner_wait.labels(label, why) for why in ("experience", "aips")}
+        self._update_seconds = metrics.update_seconds.labels(label)
+        self._learned = metrics.learned.labels(label)
+        self._version = metrics.policy_version.labels(label)
+        self._lag = metrics.policy_lag.labels(label)
+        self._age = metrics.experience_age.labels(label)
+        self._rate = metrics.learning_rate.labels(label)
+        gauges = {
+            "policy_loss": metrics.policy_loss,
+            "value_loss": metrics.value_loss,
+            "entropy": metrics.entropy,
+            "approximate_kl": metrics.kl,
+            "clip_fraction": metrics.clip_fraction,
+            "gradient_norm": metrics.gradient_norm,
+            "explained_variance": metrics.explained_variance,
+        }
+        self._health = [gauges[name].labels(label) for name in HEALTH]
+        self._started = 0.0
+        self.counts: Meta = {}
+        """The ``meta`` of the newest commit made here (``dials_async.learning.tally``)."""
+
+    def starts_from(self, state: GroupState) -> None:
+        """Note which commit learning goes on from."""
+        self.counts = state.meta
+        self._version.set(state.version)
+
+    @contextmanager
+    def waiting(self, why: str) -> Iterator[None]:
+        """Count the time inside the block as waiting for "experience" or for "aips"."""
+        since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._wait[why].inc(time.monotonic() - since)
+
+    @contextmanager
+    def updating(self) -> Iterator[None]:
+        """Count the time inside the block as one update."""
+        self._started = time.time()
+        since = time.monotonic()
+        yield
+        self._update_seconds.observe(time.monotonic() - since)
+
+    def committed(
+        self,
+        state: GroupState,
+        messages: Sequence[Experience],
+        learning_rate: float,
+        health: NDArray[np.float64],
+    ) -> None:
+        """Note the commit of ``state``, learned from ``messages``; ``health`` is the mean, [len(HEALTH)]."""
+        self.counts = state.meta
+        self._version.set(state.version)
+        self._rate.set(learning_rate)
+        self._learned.inc(sum(message.actions.size for message in messages))
+        for message in messages:
+            self._lag.observe(state.version - 1 - message.policy_version)
+            # Not below 0: the clock of another host may be ahead.
+            self._age.observe(max(0.0, self._started - message.made_at))
+        for gauge, value in zip(self._health, health, strict=True):
+            gauge.set(float(value))

@@ -1,0 +1,64 @@
+"""Where Prometheus finds the processes: a small file for each, in a folder that Prometheus watches."""
+
+import contextlib
+import json
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dials_async.errors import UsageError
+
+
+def targets_root() -> Path:
+    """The folder of all jobs: $DIALS_TARGETS, else ``.targets`` beside the runs."""
+    given = os.environ.get("DIALS_TARGETS")
+    return Path(given) if given else Path(os.environ.get("DIALS_RUNS", "runs")) / ".targets"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A process that Prometheus reads, as long as its file is there."""
+
+    path: Path
+    content: str
+
+    def remove(self) -> None:
+        """Take it away, unless a successor of the same name has its place by now; twice is allowed."""
+        with contextlib.suppress(OSError):  # gone, with its folder perhaps
+            if self.path.read_text(encoding="utf-8") == self.content:
+                self.path.unlink()
+
+
+def register(job: str, name: str, address: str, labels: Mapping[str, str]) -> Target:
+    """Let Prometheus read ``address`` (host:port) as part of ``job``, in place of who had ``name`` before.
+
+    Raises UsageError if the file cannot be written.
+    """
+    folder = targets_root() / job
+    content = json.dumps([{"targets": [address], "labels": dict(labels)}]) + "\n"
+    path = folder / f"{_safe(name)}.json"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # Prometheus looks at *.json alone
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(content, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+    return Target(path, content)
+
+
+def forget_run(run: str) -> None:
+    """Remove all targets of ``run``: of its processes that died, too."""
+    for path in targets_root().glob("*/*.json"):
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # another one's, or gone
+            if json.loads(path.read_text(encoding="utf-8"))[0]["labels"]["run"] == run:
+                path.unlink()
+
+
+def _safe(name: str) -> str:
+    """A file name of its own for every name."""
+    plain = re.sub(r"[^A-Za-z0-9._@-]", "_", name)[:150]
+    return plain if plain == name else f"{plain}-{zlib.crc32(name.encode()):08x}"

@@ -1,0 +1,54 @@
+"""All metrics there are, as rows of docs/metrics.md: the page is held against the code."""
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
+
+from dials_async.messaging.memory import MemoryBroker
+from dials_async.metrics.clock import PhaseClock
+from dials_async.metrics.instruments import Metrics
+from dials_async.runtime.run_metrics import RunMetrics
+from dials_async.store.memory import MemoryStore
+
+_SUFFIXES = {"counter": "_total", "info": "_info"}
+
+
+def process_metrics() -> Metrics:
+    """What every process serves."""
+    metrics = Metrics()
+    metrics.count_phases(PhaseClock())
+    metrics.watch("broker", MemoryBroker())
+    metrics.watch("store", MemoryStore())
+    return metrics
+
+
+def rows_of_processes() -> list[str]:
+    """The table "Of every process"."""
+    return _rows(process_metrics().registry)
+
+
+def rows_of_the_run() -> list[str]:
+    """The table "Of the run"."""
+    metrics, registry = Metrics(), CollectorRegistry()
+    metrics.registry = registry
+    RunMetrics(metrics)
+    return _rows(registry)
+
+
+def _rows(registry: CollectorRegistry) -> list[str]:
+    rows = []
+    for collector in registry._collector_to_names:
+        labels = _labels(collector)
+        for family in collector.collect():
+            if family.name.startswith("dials_"):
+                name = family.name + _SUFFIXES.get(family.type, "")
+                shown = "{" + ", ".join(labels) + "}" if labels else ""
+                rows.append(f"| `{name}{shown}` | {family.type} | {family.documentation} |")
+    return rows
+
+
+def _labels(collector: Collector) -> tuple[str, ...]:
+    names: tuple[str, ...] = getattr(collector, "_labelnames", ())
+    if not names:
+        samples = [sample for family in collector.collect() for sample in family.samples]
+        names = tuple(samples[0].labels) if samples and samples[0].labels else ()
+    return tuple(name for name in names if name != "le")

@@ -1,0 +1,99 @@
+"""A process serves its numbers as long as it lives, and Prometheus is told where."""
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from dials_async.errors import UsageError
+from dials_async.metrics.endpoint import OFF, exposed, make_metrics, parse_address
+from dials_async.metrics.instruments import Metrics
+
+
+@pytest.fixture
+def targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DIALS_TARGETS", str(tmp_path))
+    return tmp_path
+
+
+def read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def test_the_numbers_are_served_and_the_target_is_there_as_long_as_the_block_lasts(targets: Path) -> None:
+    metrics = Metrics()
+    metrics.published.labels("experience").inc(3)
+    with exposed(metrics, "127.0.0.1:0", "city", "rollout", "rollout.1") as url:
+        assert url is not None
+        assert 'dials_messages_published_total{queue="experience"} 3.0' in read(url)
+        (file,) = (targets / "dials").glob("*.json")
+        (entry,) = json.loads(file.read_text(encoding="utf-8"))
+        assert f"http://{entry['targets'][0]}/metrics" == url
+        assert entry["labels"] == {"run": "city", "role": "rollout", "process": "rollout.1"}
+    assert not list((targets / "dials").glob("*.json"))
+    with pytest.raises(urllib.error.URLError):
+        read(url)
+
+
+def test_a_process_that_fails_takes_its_target_with_it(targets: Path) -> None:
+    with pytest.raises(RuntimeError), exposed(Metrics(), "127.0.0.1:0", "r", "learner", "learner.1"):
+        raise RuntimeError
+    assert not list((targets / "dials").glob("*.json"))
+
+
+def test_off_counts_and_serves_nothing(targets: Path) -> None:
+    metrics = make_metrics(OFF)
+    metrics.published.labels("experience").inc()
+    with exposed(metrics, OFF, "r", "train", "train") as url:
+        assert url is None
+    assert not list(metrics.registry.collect())
+    assert not targets.joinpath("dials").exists()
+
+
+def test_a_port_that_is_taken_is_one_clear_line(targets: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with (
+            pytest.raises(UsageError, match=rf"cannot serve metrics at {address}: .*--metrics-address"),
+            exposed(Metrics(), address, "r", "train", "train"),
+        ):
+            pass
+    assert not list(targets.rglob("*.json"))
+
+
+def test_training_goes_on_where_no_target_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DIALS_TARGETS", str(tmp_path / "file"))
+    with exposed(Metrics(), "127.0.0.1:0", "r", "learner", "learner.1") as url:
+        assert url is not None
+        assert "dials_" in read(url)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("learner.1: Prometheus will not find this process: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:9100", ("127.0.0.1", 9100)),
+        (":0", ("127.0.0.1", 0)),
+        ("[::1]:80", ("::1", 80)),
+        ("0.0.0.0:1", ("0.0.0.0", 1)),
+    ],
+)
+def test_an_address_is_host_and_port(text: str, address: tuple[str, int]) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", "9100", "host", "host:", "host:x", "host:-1", "host:70000", "of"])
+def test_anything_else_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError, match="is no address: HOST:PORT, for example"):
+        make_metrics(text)
