@@ -7,7 +7,7 @@ full, every second sample goes and samples are taken half as often.
 import json
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,8 @@ RATE_OVER_S = 10.0
 
 RUNNING, STOPPED, COMPLETE, FAILED = "running", "stopped", "complete", "failed"
 
-_COLUMNS = (
+#: Of the history: equal lengths, "seconds" are those of the run.
+COLUMNS = (
     "seconds",
     "total_agent_steps",
     "agent_steps_per_second",
@@ -42,6 +43,9 @@ _COLUMNS = (
     "workers",
     "memory_mib",
 )
+
+
+History = dict[str, list[float | None]]
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,7 @@ class LiveState:
         self._path = folder / LIVE
         self._look = look
         self._gauges = RunMetrics(metrics)
-        self._history: dict[str, list[float | None]] | None = None
-        self._between_s = EVERY_S  # samples of the history, in seconds of the run
-        self._recent: deque[tuple[float, int]] = deque()
-        self._lags: tuple[int, float] = (0, 0.0)  # messages, sum of their lags, at the last sample
+        self._recorder: Recorder | None = None
         self._next = 0.0
         self._has_warned = False
 
@@ -78,25 +79,11 @@ class LiveState:
     def write(self, state: str) -> None:
         """Write it now; ``state`` is RUNNING, STOPPED, COMPLETE or FAILED."""
         look = self._look()
-        history = self._history if self._history is not None else self._read_history(look.now["seconds"])
-        self._history = history
-        rate = self._rate(look.now)
-        if state != RUNNING or self._is_due(history, look.now["seconds"]):
-            self._sample(history, look, rate)
-        roles: dict[str, int] = {}
-        for process in look.processes:
-            roles[process["role"]] = roles.get(process["role"], 0) + 1
+        if self._recorder is None:
+            self._recorder = Recorder(read_history(self._path, look.now["seconds"]))
+        document = self._recorder.document(look, state)
+        roles = Counter(process["role"] for process in look.processes)
         self._gauges.show(look.now, roles, state == COMPLETE)
-        document = {
-            "format": FORMAT,
-            "at": round(time.time(), 3),
-            "state": state,
-            "every_s": EVERY_S,
-            "now": {**look.now, "agent_steps_per_second": rate},
-            "processes": look.processes,
-            "stuck": look.stuck if state == RUNNING else [],
-            "history": history,
-        }
         try:
             if self._path.parent.is_dir():
                 write_atomically(self._path, json.dumps(document, separators=(",", ":")))
@@ -106,6 +93,36 @@ class LiveState:
             self._has_warned = True
         self._next = time.monotonic() + EVERY_S
 
+
+class Recorder:
+    """Makes the document of live.json from looks at the run, and keeps their history."""
+
+    def __init__(self, history: History | None = None) -> None:
+        """``history``: what sessions before have left."""
+        self._history = history or {column: [] for column in COLUMNS}
+        self._between_s = EVERY_S  # samples of the history, in seconds of the run
+        times = [seconds for seconds in self._history["seconds"] if seconds is not None]
+        if len(times) > 1:
+            self._between_s = max(EVERY_S, (times[-1] - times[0]) / (len(times) - 1))
+        self._recent: deque[tuple[float, int]] = deque()
+        self._lags: tuple[int, float] = (0, 0.0)  # messages, sum of their lags, at the last sample
+
+    def document(self, look: Look, state: str) -> dict[str, Any]:
+        """The state now, with its history (docs/files.md)."""
+        rate = self._rate(look.now)
+        if state != RUNNING or self._is_due(look.now["seconds"]):
+            self._sample(look, rate)
+        return {
+            "format": FORMAT,
+            "at": round(time.time(), 3),
+            "state": state,
+            "every_s": EVERY_S,
+            "now": {**look.now, "agent_steps_per_second": rate},
+            "processes": look.processes,
+            "stuck": look.stuck if state == RUNNING else [],
+            "history": self._history,
+        }
+
     def _rate(self, now: Mapping[str, Any]) -> float | None:
         self._recent.append((time.monotonic(), now["total_agent_steps"]))
         while len(self._recent) > 2 and self._recent[-1][0] - self._recent[0][0] > RATE_OVER_S:
@@ -114,12 +131,12 @@ class LiveState:
         # A restored store may be behind what was seen.
         return round(max(0, after - before) / (last - first), 1) if last > first else None
 
-    def _is_due(self, history: Mapping[str, list[float | None]], seconds: float) -> bool:
-        times = history["seconds"]
+    def _is_due(self, seconds: float) -> bool:
+        times = self._history["seconds"]
         return not times or seconds - (times[-1] or 0.0) >= 0.75 * self._between_s
 
-    def _sample(self, history: dict[str, list[float | None]], look: Look, rate: float | None) -> None:
-        now = look.now
+    def _sample(self, look: Look, rate: float | None) -> None:
+        now, history = look.now, self._history
         messages = sum(now["policy_lag_messages"].values())
         lags = float(sum(int(lag) * n for lag, n in now["policy_lag_messages"].items()))
         used = messages - self._lags[0]
@@ -135,22 +152,20 @@ class LiveState:
             "memory_mib": round(sum(memory), 1),
         }
         self._lags = (messages, lags)
-        for column in _COLUMNS:
+        for column in COLUMNS:
             history[column].append(values[column])
         if len(history["seconds"]) > MAX_SAMPLES:
             self._between_s *= 2
-            for column in _COLUMNS:
+            for column in COLUMNS:
                 history[column] = history[column][::2]
 
-    def _read_history(self, seconds: float) -> dict[str, list[float | None]]:
-        """What the sessions before wrote, as far as the run has not gone back behind it."""
-        empty: dict[str, list[float | None]] = {column: [] for column in _COLUMNS}
-        try:
-            known = json.loads(self._path.read_text(encoding="utf-8"))["history"]
-            rows = list(zip(*(known[column] for column in _COLUMNS), strict=True))
-            rows = [row for row in rows if row[0] <= seconds]
-        except (OSError, ValueError, KeyError, TypeError):  # none, or of another format
-            return empty
-        if len(rows) > 1:
-            self._between_s = max(EVERY_S, (rows[-1][0] - rows[0][0]) / (len(rows) - 1))
-        return {column: [row[k] for row in rows] for k, column in enumerate(_COLUMNS)}
+
+def read_history(path: Path, seconds: float) -> History | None:
+    """What earlier sessions wrote, as far as the run has not gone back behind it; None if nothing."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))["history"]
+        rows = list(zip(*(known[column] for column in COLUMNS), strict=True))
+        rows = [row for row in rows if row[0] <= seconds]
+    except (OSError, ValueError, KeyError, TypeError):  # none, or of another format
+        return None
+    return {column: [row[k] for row in rows] for k, column in enumerate(COLUMNS)}
