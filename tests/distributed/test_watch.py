@@ -1,0 +1,63 @@
+"""The state of a run that others train: through the servers, and in the folder that its keeper writes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from runtime.small import small_config
+
+from dials_async.distributed.create import create
+from dials_async.distributed.watch import RunWatcher
+from dials_async.errors import RunNotFoundError
+
+from .fleet import eventually, fleet
+
+#: A run that goes on until the test has seen enough.
+ENDLESS = ("run.steps=100000000", "schedule.eval_steps=100000000")
+
+
+def test_a_run_is_watched_through_the_servers_while_it_trains(run: str) -> None:
+    create(run, small_config(*ENDLESS, "rollout.max_policy_lag=1"))
+    with fleet(run) as members:
+        watcher = RunWatcher(run)
+        # Given a run without processes: it says what is missing
+        first = watcher.state()
+        assert first["now"]["steps_done"] == 0
+        assert any("no rollout worker" in reason for reason in first["stuck"])
+        # When they are there
+        members.start(learner=1, gs_sampler=1, rollout=1, evaluator=1)
+        # Then steps, lags, health and processes are seen, and the history grows
+        assert eventually(lambda: watcher.state()["now"]["steps_done"] > 3000)
+        assert eventually(lambda: len(watcher.state()["history"]["seconds"]) >= 3)
+        state = watcher.state()
+        assert {process["role"] for process in state["processes"]} == {
+            "learner",
+            "gs-sampler",
+            "rollout",
+            "evaluator",
+        }
+        assert all(group["health"]["entropy"] > 0 for group in state["now"]["groups"])
+        assert sum(state["now"]["policy_lag_messages"].values()) > 0
+        assert state["stuck"] == ["no keeper: no checkpoints on disk, no report ('dials worker keeper')"]
+        assert any(rate for rate in state["history"]["agent_steps_per_second"])
+        json.dumps(state)
+        watcher.close()
+
+
+def test_the_keeper_writes_the_same_into_the_folder_of_the_run(run: str, surroundings: Path) -> None:
+    create(run, small_config())
+    with fleet(run) as members:
+        members.start_all()
+        members.wait()
+    document = json.loads((surroundings / run / "live.json").read_text(encoding="utf-8"))
+    assert document["state"] == "complete"
+    now = document["now"]
+    assert now["steps_done"] == now["steps"] == 6400
+    assert [row["steps"] for row in now["evaluations"]] == [0, 3200, 6400]
+    assert len(now["refreshes"]) == 2
+    assert len(now["refreshes"][-1]["ce_after_per_agent"]) == 4
+
+
+def test_there_is_nothing_to_watch_of_a_run_that_does_not_exist(run: str) -> None:
+    with pytest.raises(RunNotFoundError):
+        RunWatcher(run)
