@@ -35,6 +35,9 @@ EXIT_S = 0.5
 #: Seconds between looks whether it is gone.
 EXIT_POLL_S = 0.002
 
+#: Last lines of standard error that are repeated in an error.
+LAST_LINES = 3
+
 #: Seconds that a process gets to end its SUMO by itself.
 CLOSE_S = 5.0
 
@@ -161,12 +164,13 @@ class SimulatorProcess:
         if reply is None:
             raise _EndedError
         if "error" in reply:
-            self._end()
-            raise SimulatorError(reply["error"])
+            said = self._end()
+            # What libsumo objects to is only on standard error; what we expect is said in the reply.
+            raise SimulatorError(f"{reply['error']} ({said})" if reply.get("unexpected") else reply["error"])
         return reply
 
     def _end(self) -> str:
-        """End the process and its SUMO, whatever state they are in; the last line it said."""
+        """End the process and its SUMO, whatever state they are in; its exit code and last lines."""
         process, stderr = self._process, self._stderr
         if process is None or stderr is None:
             return "not started"
@@ -182,7 +186,7 @@ class SimulatorProcess:
         stderr.seek(0)
         lines = stderr.read().decode(errors="replace").strip().splitlines()
         stderr.close()
-        return f"exit code {code}" + (f", {lines[-1]}" if lines else "")
+        return ", ".join([f"exit code {code}", *lines[-LAST_LINES:]])
 
     def close(self) -> None:
         """Let the process end its SUMO; twice is allowed."""
