@@ -1,8 +1,8 @@
 """The process around one SUMO simulation: requests on standard input, replies on standard output.
 
 libsumo allows one simulation in a process, and a simulator that crashes takes its process along: so every
-simulation lives in one of these, and ``processes`` keeps them. A message is four bytes of length and a
-msgpack map: ``{"op": name, ...}``. The first one says what to simulate. End of input ends the process.
+simulation lives in one of these, and ``processes`` keeps them. A request is ``{"op": name, ...}``. The first
+one says what to simulate. End of input ends the process.
 """
 
 import os
@@ -11,51 +11,26 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import msgpack
 import numpy as np
 
 from dials_async.domains.traffic.grid_simulation import GridSimulation
 from dials_async.domains.traffic.installation import find_sumo
+from dials_async.domains.traffic.messages import Message, read_message, write_message
 from dials_async.domains.traffic.network import Grid, network_files
 from dials_async.domains.traffic.rules import N_APPROACHES
 from dials_async.domains.traffic.scripted import Controller, make_controller
 from dials_async.domains.traffic.sumo_link import SumoLink
 from dials_async.errors import SimulatorError
 
-Message = dict[str, Any]
-
 #: Seconds between looks whether the process that started this one is still there.
 PARENT_CHECK_S = 1.0
 
 #: Lines of our code that are told of an unexpected error.
 TRACE_LINES = 3
-
-#: Bytes of the length before each message.
-LENGTH_BYTES = 4
-
-
-def write_message(pipe: BinaryIO, message: Mapping[str, Any]) -> None:
-    """Send one message."""
-    body = msgpack.packb(message)
-    pipe.write(len(body).to_bytes(LENGTH_BYTES, "little") + body)
-    pipe.flush()
-
-
-def read_message(pipe: BinaryIO) -> Message | None:
-    """The next message; None at the end."""
-    head = pipe.read(LENGTH_BYTES)
-    if len(head) < LENGTH_BYTES:
-        return None
-    length = int.from_bytes(head, "little")
-    body = pipe.read(length)
-    if len(body) < length:
-        return None
-    message: Message = msgpack.unpackb(body)
-    return message
 
 
 class GridServer:

@@ -6,7 +6,6 @@ one is given the same requests again and goes on from there: nothing above notic
 
 import atexit
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -19,8 +18,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
-from dials_async.domains.traffic.child import Message, read_message, write_message
 from dials_async.domains.traffic.installation import find_sumo
+from dials_async.domains.traffic.messages import Message, receive_within, send_within
 from dials_async.errors import SimulatorError
 
 #: A process that has not answered for so long is stuck: one second of a large jam takes well below a second.
@@ -145,22 +144,26 @@ class SimulatorProcess:
             # A group of its own: Ctrl-C is for us, we tell the process; and its SUMO can be ended with it.
             process_group=0,
         )
+        assert self._process.stdin is not None
+        # It must not block: a process that is stuck takes no requests.
+        os.set_blocking(self._process.stdin.fileno(), False)
         self._write(asdict(self._setup))
 
     def _write(self, request: Mapping[str, Any]) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         try:
-            write_message(self._process.stdin, request)  # type: ignore[arg-type]  # a pipe is a BinaryIO
-        except OSError:
+            send_within(self._process.stdin.fileno(), request, REPLY_TIMEOUT_S)
+        except OSError:  # TimeoutError, too
             raise _EndedError from None
 
     def _read(self) -> Message:
         assert self._process is not None
-        pipe = self._process.stdout
-        assert pipe is not None
-        ready, _, _ = select.select([pipe], [], [], REPLY_TIMEOUT_S)
-        reply = read_message(pipe) if ready else None  # type: ignore[arg-type]
+        assert self._process.stdout is not None
+        try:
+            reply = receive_within(self._process.stdout.fileno(), REPLY_TIMEOUT_S)
+        except TimeoutError:
+            raise _EndedError from None
         if reply is None:
             raise _EndedError
         if "error" in reply:
