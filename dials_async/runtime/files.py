@@ -12,6 +12,7 @@ from dials_async.report import write_report
 from dials_async.run_context import RunContext
 from dials_async.runtime.folder import CHECKPOINTS
 from dials_async.runtime.results import write_progress, write_results
+from dials_async.runtime.wiring import fingerprint_of
 from dials_async.store.base import Store
 from dials_async.store.checkpoint import load_checkpoint, save_checkpoint
 
@@ -25,7 +26,7 @@ class RunFiles:
         """``phases`` gives the busy seconds by phase, over all processes; this one's without it."""
         self._context = context
         self._folder = folder
-        self._fingerprint = context.config.fingerprint()
+        self._fingerprint = fingerprint_of(context.config)
         self._phases = phases or context.phases.seconds
         self._every_s = context.config.runtime.checkpoint_seconds
         self._next_save = time.monotonic() + self._every_s
