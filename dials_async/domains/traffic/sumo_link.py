@@ -1,6 +1,6 @@
 """The connection to one SUMO: libsumo in this process, or TraCI over a socket. Both speak the same API.
 
-libsumo is six to eleven times faster; TraCI can watch (sumo-gui) and reach a SUMO on another machine.
+libsumo is three to four times faster; TraCI can watch (sumo-gui) and reach a SUMO on another machine.
 Cars are read by plain getters with libsumo and by subscriptions with TraCI: each is the fastest way there.
 """
 
