@@ -103,7 +103,7 @@ def test_a_wrong_setting_is_refused_with_its_name_and_what_would_be_right(settin
     [
         ("domain.name=warehous", "unknown domain 'warehous'"),
         ("domain.name=7", "domain.name is missing"),
-        ("domain.sides=3", "unknown key 'domain.sides': warehouse has side, item_ages"),
+        ("domain.sides=3", "unknown key 'domain.sides': did you mean 'side'? warehouse has side, item_ages"),
         ("domain.side=three", "domain.side = 'three': must be of type int"),
         ("domain.side=31", "domain.side = 31"),
         ("domain.side=0", "domain.side = 0"),

@@ -78,19 +78,24 @@ def train(
       dials train warehouse-25 --run big --seed 7 --workers 2
       dials train warehouse-4 --simulator gs --set ppo.learning_rate=1e-3
       dials train --run big --resume
+      dials train --run city --resume --set domain.interface=traci
     """
     from dials_async.runtime import training
 
     if resumes:
         if name is None:
             raise UsageError("--resume needs the run to go on with: --run NAME")
-        if preset or simulator or seed is not None or settings:
+        others = [text for text in settings if not text.strip().startswith(("runtime.", "domain."))]
+        if preset or simulator or seed is not None or others:
             raise UsageError(
-                "--resume goes on with the run's own configuration: give --run, --steps, --workers only"
+                "--resume goes on with the run's own configuration: give --run, --steps, --workers, and "
+                "--set of [runtime] or of how the domain is simulated only"
             )
         from dials_async.runtime.folder import find_run
 
-        outcome = training.resume(find_run(name), steps, workers, _command_line(), quiet, metrics_address)
+        outcome = training.resume(
+            find_run(name), steps, workers, _command_line(), quiet, metrics_address, settings
+        )
     else:
         if preset is None:
             raise UsageError(

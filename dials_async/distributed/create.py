@@ -24,7 +24,7 @@ from dials_async.runtime.folder import CONFIG, run_path
 from dials_async.runtime.folder import read_config as read_saved_config
 from dials_async.runtime.training import extend, is_finished
 from dials_async.runtime.warmup import compile_kernels
-from dials_async.runtime.wiring import committed_steps, delete_queues
+from dials_async.runtime.wiring import committed_steps, delete_queues, fingerprint_of
 from dials_async.store.runs import COMPLETE, CREATING, INITIALISED, RunRegistry
 
 #: Stands for no run, in a look at whether RabbitMQ is there.
@@ -155,14 +155,14 @@ def _fill(registry: RunRegistry, run: str, config: Config) -> list[str]:
     """Create the run in Redis and its queues; from its newest checkpoint if there is one."""
     folder = run_path(run)
     registry.delete(run)  # what a creation that was cut off has left
-    registry.create(run, config.to_toml(), config.fingerprint(), state=CREATING)
+    registry.create(run, config.to_toml(), fingerprint_of(config), state=CREATING)
     notes: list[str] = []
     try:
         context = open_context(run, config, Event(), anew=True)
         try:
             seconds = 0.0
             if has_checkpoint(folder):
-                notes += restore_checkpoint(context.store, folder, config.fingerprint())
+                notes += restore_checkpoint(context.store, folder, fingerprint_of(config))
                 seconds = _restore_counts(registry, run, context.store.records("sessions"))
                 steps = min(committed_steps(context).values())
                 notes.append(f"going on from the checkpoint of {folder}, at {steps:,} steps per agent")

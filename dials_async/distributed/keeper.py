@@ -21,7 +21,7 @@ from dials_async.runtime.files import RunFiles
 from dials_async.runtime.folder import CONFIG, create_run, locked, read_config, run_path, write_atomically
 from dials_async.runtime.live import STOPPED
 from dials_async.runtime.progress import ProgressView
-from dials_async.runtime.wiring import is_complete
+from dials_async.runtime.wiring import fingerprint_of, is_complete
 from dials_async.store.runs import COMPLETE
 
 #: Seconds between looks at the run.
@@ -81,7 +81,7 @@ class Keeper:
         folder = run_path(name)
         if not folder.exists():
             return create_run(name, config)
-        if (folder / CONFIG).exists() and read_config(folder).fingerprint() != config.fingerprint():
+        if (folder / CONFIG).exists() and fingerprint_of(read_config(folder)) != fingerprint_of(config):
             raise UsageError(
                 f"{folder} holds another run of that name: move it away, or choose another --run"
             )

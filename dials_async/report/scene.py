@@ -39,12 +39,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from dials_async.drawings import MAX_SCENE_BYTES
 from dials_async.errors import UsageError
 
 Scene = Mapping[str, Any]
-
-#: A report with a larger drawing opens slowly on a phone and is awkward to mail.
-MAX_BYTES = 1_500_000
 
 SHAPE_KINDS = {"rect": 4, "circle": 3, "line": 4, "text": 3}
 STYLE_SHAPES = ("disc", "square", "diamond", "ring", "bar")
@@ -175,7 +173,7 @@ def _check_frame(frame: Any, path: str, styles: Mapping[str, Any], check: _Check
         check(valid, f"{path}.marks[{i}]", "[x, y, known style, value 0..1]")
 
 
-def pack_scene(scene: Scene, max_bytes: int = MAX_BYTES) -> tuple[str, int]:
+def pack_scene(scene: Scene, max_bytes: int = MAX_SCENE_BYTES) -> tuple[str, int]:
     """The scene as the compact JSON that the player reads, and how many frames are in it.
 
     Movers and marks become flat arrays with the number of their style, rounded to 2 decimals. What still does

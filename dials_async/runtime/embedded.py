@@ -29,6 +29,7 @@ from dials_async.runtime.wiring import (
     committed_steps,
     cores,
     declare_queues,
+    fingerprint_of,
     is_complete,
     keep_rules,
     make_context,
@@ -73,7 +74,7 @@ class EmbeddedRun:
         self.context = make_context(name, config, MemoryBroker(), store, metrics)
         self.context.domain.check()
         if resume:
-            self.notes += restore_checkpoint(store, folder, config.fingerprint())
+            self.notes += restore_checkpoint(store, folder, fingerprint_of(config))
             self._go_on_counting()
         self.files = RunFiles(self.context, folder, self._look)
         self.start_steps = min(self.steps_by_group().values(), default=0)

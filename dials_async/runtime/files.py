@@ -13,6 +13,7 @@ from dials_async.run_context import RunContext
 from dials_async.runtime.folder import CHECKPOINTS
 from dials_async.runtime.live import COMPLETE, LiveState, Look
 from dials_async.runtime.results import write_progress, write_results
+from dials_async.runtime.wiring import fingerprint_of
 from dials_async.store.base import Store
 from dials_async.store.checkpoint import load_checkpoint, save_checkpoint
 
@@ -30,7 +31,7 @@ class RunFiles:
         """``look`` finds how the run is doing, ``phases`` its busy seconds (else: of this process)."""
         self._context = context
         self._folder = folder
-        self._fingerprint = context.config.fingerprint()
+        self._fingerprint = fingerprint_of(context.config)
         self._phases = phases or context.phases.seconds
         self._every_s = context.config.runtime.checkpoint_seconds
         self._next_save = time.monotonic() + self._every_s

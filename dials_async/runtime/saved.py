@@ -12,7 +12,7 @@ from dials_async.evaluation.evaluate import evaluate_policies, summarise
 from dials_async.groups import make_groups
 from dials_async.rollout.joint import run_scripted
 from dials_async.runtime.folder import CHECKPOINTS, CONFIG, read_config
-from dials_async.runtime.wiring import cores
+from dials_async.runtime.wiring import cores, fingerprint_of
 from dials_async.store.checkpoint import load_checkpoint
 
 
@@ -32,7 +32,7 @@ def evaluate_run(
         row = {"mean": result.mean, "se": result.standard_error}
         returns = {policy: row}
         return {"episodes": n, "seed": seed, "steps": None, "returns": returns, "influence_ce": None}
-    snapshot = load_checkpoint(folder / CHECKPOINTS, config.fingerprint()).snapshot
+    snapshot = load_checkpoint(folder / CHECKPOINTS, fingerprint_of(config)).snapshot
     groups = make_groups(config, domain)
     if len(snapshot.groups) != len(groups):
         raise CheckpointError(

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from dials_async.config import Config
-from dials_async.domains.registry import make_domain
+from dials_async.config import Config, load_config
+from dials_async.domains.registry import machine_options, make_domain
 from dials_async.errors import ConfigError, InterruptedRunError
 from dials_async.influence.schedule import make_clock
 from dials_async.metrics.endpoint import OFF, exposed, make_metrics
@@ -29,6 +29,7 @@ from dials_async.runtime.folder import (
 )
 from dials_async.runtime.progress import ProgressView
 from dials_async.runtime.warmup import compile_kernels
+from dials_async.runtime.wiring import fingerprint_of
 
 #: Seconds after the first Ctrl-C before which another one is the same: some shells and tools send two.
 SECOND_S = 1.0
@@ -83,21 +84,24 @@ def resume(
     command: str,
     quiet: bool = False,
     metrics_address: str = OFF,
+    settings: Sequence[str] = (),
 ) -> Outcome:
     """Go on with an interrupted run, or extend a finished one to more ``steps``.
+
+    ``settings`` ("section.key=value") may change how the run is carried out, nothing that results depend on.
 
     Raises UsageError if another process is at it, ConfigError if there is nothing to do, CheckpointError.
     """
     with locked(folder):
-        return _resume(folder, steps, workers, command, quiet, metrics_address)
+        config = carried_out_by(read_config(folder), folder, settings)
+        if workers is not None:
+            config = replace(config, runtime=replace(config.runtime, workers=workers))
+        return _resume(folder, config, steps, command, quiet, metrics_address)
 
 
 def _resume(
-    folder: Path, steps: int | None, workers: int | None, command: str, quiet: bool, metrics_address: str
+    folder: Path, config: Config, steps: int | None, command: str, quiet: bool, metrics_address: str
 ) -> Outcome:
-    config = read_config(folder)
-    if workers is not None:
-        config = replace(config, runtime=replace(config.runtime, workers=workers))
     finished = is_finished(folder, config)
     longer = extend(config, steps, finished)
     # A run that was stopped before its first checkpoint has lost nothing: it begins again.
@@ -120,6 +124,19 @@ def _resume(
     for note in run.notes:
         print(f"note: {note}", file=sys.stderr)
     return _carry_out(run, folder, command, quiet, metrics_address)
+
+
+def carried_out_by(config: Config, folder: Path, settings: Sequence[str]) -> Config:
+    """The configuration of the run in ``folder``, carried out under ``settings``. Raises ConfigError."""
+    if not settings:
+        return config
+    wanted = load_config(str(folder / CONFIG), settings)
+    changed = replace(config, runtime=wanted.runtime, domain=wanted.domain)
+    other_results = fingerprint_of(changed) != fingerprint_of(config)
+    if other_results or replace(wanted, preset=config.preset) != changed:
+        free = ["[runtime]", *(f"domain.{key}" for key in machine_options(config.domain))]
+        raise ConfigError(f"--set {' '.join(settings)}: a run that goes on may change {', '.join(free)} only")
+    return changed
 
 
 def is_finished(folder: Path, config: Config) -> bool:

@@ -1,9 +1,10 @@
 """From a configuration to the context of a process: what an embedded run and every daemon have in common."""
 
 import os
+from dataclasses import replace
 
 from dials_async.config import Config
-from dials_async.domains.registry import make_domain
+from dials_async.domains.registry import make_domain, result_options
 from dials_async.errors import ConfigError
 from dials_async.groups import Group, make_groups
 from dials_async.influence.schedule import make_clock
@@ -16,6 +17,11 @@ from dials_async.store.base import KeepRules, Store
 
 #: AIP versions kept: the evaluator may be this many refreshes behind.
 KEPT_AIPS = 8
+
+
+def fingerprint_of(config: Config) -> str:
+    """Hash of all that a checkpoint must agree with; of the domain, all that results depend on."""
+    return replace(config, domain=result_options(config.domain)).fingerprint()
 
 
 def keep_rules(config: Config) -> KeepRules:

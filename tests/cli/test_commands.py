@@ -113,7 +113,7 @@ def test_the_number_of_episodes_is_that_of_the_final_evaluation_unless_asked(dia
     ("setting", "message"),
     [
         ("ppo.gamma=0.9", "--set ppo.gamma=0.9: of a finished run only the domain can be changed"),
-        ("domain.sides=3", "unknown key 'domain.sides': warehouse has side, item_ages"),
+        ("domain.sides=3", "unknown key 'domain.sides': did you mean 'side'? warehouse has side, item_ages"),
         ("domain.side=3", "--set: the run has 4 agents, the changed domain 9"),
         ("domain.item_ages=false", "--set: the run's agents do not fit the changed domain"),
     ],

@@ -53,7 +53,7 @@ def test_the_configuration_of_a_run_repeats_it(dials: Dials, runs_folder: Path) 
 
 def test_a_run_without_a_name_gets_one(dials: Dials, runs_folder: Path) -> None:
     assert dials("train", "warehouse-4", *OPTIONS).exit_code == 0
-    names = [path.name for path in runs_folder.iterdir()]
+    names = [path.name for path in runs_folder.iterdir() if not path.name.startswith(".")]
     assert len(names) == 1
     assert names[0].startswith("warehouse-4-dials-s1-")
 

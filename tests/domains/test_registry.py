@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from dials_async.domains.registry import make_domain
+from dials_async.domains.registry import machine_options, make_domain, result_options
 from dials_async.domains.warehouse import Warehouse
 from dials_async.errors import ConfigError
 
@@ -22,7 +23,10 @@ def test_a_domain_is_built_by_its_name_with_its_options() -> None:
     ("table", "message"),
     [
         ({"name": "warehous"}, r"unknown domain 'warehous'; installed are .*warehouse"),
-        ({"name": "warehouse", "sides": 3}, r"unknown key 'domain\.sides': warehouse has side, item_ages"),
+        (
+            {"name": "warehouse", "sides": 3},
+            r"unknown key 'domain\.sides': did you mean 'side'\? warehouse has side, item_ages",
+        ),
         ({"name": "warehouse", "side": "3"}, r"domain\.side = '3': must be of type int"),
         ({"name": "warehouse", "side": True}, r"domain\.side = True: must be of type int"),
         ({"name": "warehouse", "side": 2.0}, r"domain\.side = 2\.0: must be of type int"),
@@ -35,6 +39,36 @@ def test_a_wrong_table_is_refused_in_one_line_that_names_the_key(table: dict[str
     with pytest.raises(ConfigError, match=message) as caught:
         make_domain(table)
     assert "\n" not in str(caught.value)
+
+
+def test_an_option_that_is_like_none_is_told_those_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"^unknown key 'domain\.xyz': warehouse has side, item_ages$"):
+        make_domain({"name": "warehouse", "xyz": 3})
+
+
+def test_a_whole_number_is_a_number() -> None:
+    table = {"name": "traffic", "empty_reward": 1}
+    assert result_options(table) == {"name": "traffic", "empty_reward": 1.0}
+    assert isinstance(result_options(table)["empty_reward"], float)
+    local = make_domain(table).make_local([0], 1)
+    local.reset(np.zeros((1, 1), dtype=np.uint64))
+    rewards = local.step(np.zeros((1, 1), dtype=np.uint8), np.zeros((1, 1, 4), dtype=np.uint8))
+    assert rewards[0, 0] == 1.0
+    with pytest.raises(ConfigError, match=r"empty_reward = True: must be of type float"):
+        make_domain({"name": "traffic", "empty_reward": True})
+
+
+def test_options_that_say_where_a_simulator_runs_are_none_of_the_result() -> None:
+    table = {
+        "name": "traffic",
+        "side": 3,
+        "interface": "traci",
+        "address": "host:1",
+        "sumo_version": "1.27.0",
+    }
+    assert result_options(table) == {"name": "traffic", "side": 3, "sumo_version": "1.27.0"}
+    assert set(machine_options(table)) == {"interface", "gui", "address"}
+    assert machine_options({"name": "warehouse"}) == ()
 
 
 @pytest.fixture

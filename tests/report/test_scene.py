@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from dials_async.drawings import MAX_SCENE_BYTES
 from dials_async.errors import UsageError
-from dials_async.report.scene import MAX_BYTES, pack_scene, validate_scene
+from dials_async.report.scene import pack_scene, validate_scene
 
 from .synthetic import random_walk_scene
 
@@ -106,7 +107,7 @@ def test_a_large_warehouse_fits_into_a_page() -> None:
     text, frames = pack_scene(scene)
 
     assert frames == 100
-    assert len(text.encode()) < MAX_BYTES
+    assert len(text.encode()) < MAX_SCENE_BYTES
 
 
 def test_what_does_not_fit_loses_its_last_frames() -> None:

@@ -13,9 +13,11 @@ import pytest
 from processes import sumo_children
 
 from dials_async.domains.traffic.processes import MAX_RESTARTS, POOL
+from dials_async.errors import ConfigError
 from dials_async.runtime.embedded import EmbeddedRun
+from dials_async.runtime.folder import create_run, read_config
 from dials_async.runtime.results import weights_sha256
-from dials_async.runtime.training import train
+from dials_async.runtime.training import resume, train
 from runtime.small import session, small_traffic, train_to_the_end
 
 
@@ -58,6 +60,36 @@ def test_the_number_of_workers_and_a_stop_in_the_middle_change_nothing(tmp_path:
     run, complete = session(folder, small_traffic(), resume=True)
     assert complete
     assert weights_sha256(run.context) == expected
+
+
+def test_a_resume_may_change_where_sumo_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIALS_RUNS", str(tmp_path))
+    expected = sha256_of(tmp_path / "once")
+    config = small_traffic()
+    folder = create_run("moved", config)
+    _, complete = session(folder, config, stop_when=lambda run: min(run.steps_by_group().values()) >= 2400)
+    assert not complete
+    # When it goes on over a socket
+    outcome = resume(folder, None, None, "test", quiet=True, settings=["domain.interface=traci"])
+    # Then it comes to the same weights, and config.toml says what it was
+    assert outcome.summary is not None
+    assert outcome.summary["weights_sha256"] == expected
+    assert read_config(folder) == small_traffic("domain.interface=traci")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["domain.side=3", "domain.sumo_version=1.27.0", "domain.name=warehouse", "ppo.clip=0.1", "run.steps=9"],
+)
+def test_a_resume_changes_nothing_that_results_depend_on(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIALS_RUNS", str(tmp_path))
+    folder = create_run("kept", small_traffic())
+    free = r"\[runtime\], domain\.interface, domain\.gui, domain\.address only"
+    with pytest.raises(ConfigError, match=rf"--set {setting}: a run that goes on may change {free}"):
+        resume(folder, None, None, "test", quiet=True, settings=[setting])
+    assert read_config(folder) == small_traffic()
 
 
 @pytest.mark.parametrize("simulator", ["dials", "gs"])

@@ -1,8 +1,8 @@
 """The process around one SUMO simulation: requests on standard input, replies on standard output.
 
 libsumo allows one simulation in a process, and a simulator that crashes takes its process along: so every
-simulation lives in one of these, and ``processes`` keeps them. A message is four bytes of length and a
-msgpack map: ``{"op": name, ...}``. The first one says what to simulate. End of input ends the process.
+simulation lives in one of these, and ``processes`` keeps them. A request is ``{"op": name, ...}``. The first
+one says what to simulate. End of input ends the process.
 """
 
 import os
@@ -10,47 +10,27 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
 
-import msgpack
 import numpy as np
 
 from dials_async.domains.traffic.grid_simulation import GridSimulation
 from dials_async.domains.traffic.installation import find_sumo
+from dials_async.domains.traffic.messages import Message, read_message, write_message
 from dials_async.domains.traffic.network import Grid, network_files
 from dials_async.domains.traffic.rules import N_APPROACHES
 from dials_async.domains.traffic.scripted import Controller, make_controller
 from dials_async.domains.traffic.sumo_link import SumoLink
 from dials_async.errors import SimulatorError
 
-Message = dict[str, Any]
-
 #: Seconds between looks whether the process that started this one is still there.
 PARENT_CHECK_S = 1.0
 
-#: Bytes of the length before each message.
-LENGTH_BYTES = 4
-
-
-def write_message(pipe: BinaryIO, message: Mapping[str, Any]) -> None:
-    """Send one message."""
-    body = msgpack.packb(message)
-    pipe.write(len(body).to_bytes(LENGTH_BYTES, "little") + body)
-    pipe.flush()
-
-
-def read_message(pipe: BinaryIO) -> Message | None:
-    """The next message; None at the end."""
-    head = pipe.read(LENGTH_BYTES)
-    if len(head) < LENGTH_BYTES:
-        return None
-    length = int.from_bytes(head, "little")
-    body = pipe.read(length)
-    if len(body) < length:
-        return None
-    message: Message = msgpack.unpackb(body)
-    return message
+#: Lines of our code that are told of an unexpected error.
+TRACE_LINES = 3
 
 
 class GridServer:
@@ -92,6 +72,10 @@ class GridServer:
         cars, phases = self._simulation.snapshot()
         return {"cars": [list(car) for car in cars], "phases": phases}
 
+    def why_lost(self, error: Exception) -> str | None:
+        """What became of SUMO, if ``error`` says that it is gone; else None."""
+        return self._link.why_lost(error)
+
     def close(self) -> None:
         """End SUMO."""
         self._link.close()
@@ -116,6 +100,10 @@ class RowsServer:
         entries = np.frombuffer(setup["entries"]).reshape(-1, N_APPROACHES, 3)
         self._rows = SumoLocalRows(SumoLink(sumo).api, entries, sumo, setup["empty_reward"])
 
+    def why_lost(self, error: Exception) -> str | None:  # noqa: ARG002
+        """Nothing: this SUMO is in this process, and ends with it."""
+        return None
+
     def close(self) -> None:
         """End SUMO."""
         self._rows.close()
@@ -134,7 +122,11 @@ class RowsServer:
 
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    """Answer requests until their end."""
+    """Answer requests until their end.
+
+    What trying again would not mend is an answer, too: an "error". A SUMO that is gone ends the process
+    (SystemExit): another one may come further.
+    """
     setup = read_message(requests)
     if setup is None:
         return
@@ -145,11 +137,23 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
         while (request := read_message(requests)) is not None:
             answer: Callable[[Message], Message] = getattr(server, request["op"])
             write_message(replies, answer(request))
-    except SimulatorError as error:  # what trying again would not mend
+    except SimulatorError as error:
         write_message(replies, {"error": str(error)})
+    except Exception as error:
+        lost = server.why_lost(error) if server is not None else None
+        if lost is not None:
+            raise SystemExit(lost) from None  # the last line of standard error: the one above repeats it
+        write_message(replies, {"error": f"the simulator failed: {_in_one_line(error)}", "unexpected": True})
     finally:
         if server is not None:
             server.close()
+
+
+def _in_one_line(error: Exception) -> str:
+    """The error and the last lines of our code that led to it, innermost last."""
+    frames = traceback.extract_tb(error.__traceback__)[-TRACE_LINES:]
+    where = ", ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames)
+    return f"{type(error).__name__}: {' '.join(str(error).split())} (at {where})"
 
 
 def _end_with(parent: int) -> None:

@@ -48,6 +48,8 @@ class Traffic:
     episode_steps = EPISODE_STEPS
     global_envs: int | None = 1
     baselines: Sequence[str] = POLICIES
+    #: Both interfaces give the same episodes (a test), wherever SUMO runs. Its version is not among them.
+    machine_options: Sequence[str] = ("interface", "gui", "address")
 
     def __init__(
         self,

@@ -2,9 +2,12 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
@@ -25,6 +28,12 @@ from dials_async.errors import SimulatorError
 
 #: Seconds until netconvert is given up: it takes one second for 10 x 10.
 BUILD_TIMEOUT_S = 300.0
+
+#: Seconds after which a folder in the making was left by a build that was killed: far above the timeout.
+LEFTOVER_S = 3600.0
+
+#: How folders that are being built are called.
+_BUILDING = ".building-"
 
 #: Name of the network in its folder.
 NETWORK = "grid.net.xml"
@@ -93,7 +102,8 @@ def build_once(
     if folder.exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as building:
+    _remove_leftovers(folder.parent)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_BUILDING) as building:
         _build(Path(building), plain, others, sumo)
         os.chmod(building, 0o755)
         try:
@@ -104,6 +114,14 @@ def build_once(
         else:
             os.mkdir(building)  # what TemporaryDirectory removes
     return folder
+
+
+def _remove_leftovers(cache: Path) -> None:
+    """Remove what builds that were killed have left; one that still runs is younger."""
+    for path in cache.glob(f"{_BUILDING}*"):
+        with suppress(FileNotFoundError):  # another process was faster
+            if time.time() - path.stat().st_mtime > LEFTOVER_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _build(folder: Path, plain: Mapping[str, str], others: Mapping[str, str], sumo: Installation) -> None:

@@ -6,7 +6,6 @@ one is given the same requests again and goes on from there: nothing above notic
 
 import atexit
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -19,8 +18,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import IO, Any
 
-from dials_async.domains.traffic.child import Message, read_message, write_message
 from dials_async.domains.traffic.installation import find_sumo
+from dials_async.domains.traffic.messages import Message, receive_within, send_within
 from dials_async.errors import SimulatorError
 
 #: A process that has not answered for so long is stuck: one second of a large jam takes well below a second.
@@ -34,6 +33,9 @@ EXIT_S = 0.5
 
 #: Seconds between looks whether it is gone.
 EXIT_POLL_S = 0.002
+
+#: Last lines of standard error that are repeated in an error.
+LAST_LINES = 3
 
 #: Seconds that a process gets to end its SUMO by itself.
 CLOSE_S = 5.0
@@ -142,31 +144,36 @@ class SimulatorProcess:
             # A group of its own: Ctrl-C is for us, we tell the process; and its SUMO can be ended with it.
             process_group=0,
         )
+        assert self._process.stdin is not None
+        # It must not block: a process that is stuck takes no requests.
+        os.set_blocking(self._process.stdin.fileno(), False)
         self._write(asdict(self._setup))
 
     def _write(self, request: Mapping[str, Any]) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         try:
-            write_message(self._process.stdin, request)  # type: ignore[arg-type]  # a pipe is a BinaryIO
-        except OSError:
+            send_within(self._process.stdin.fileno(), request, REPLY_TIMEOUT_S)
+        except OSError:  # TimeoutError, too
             raise _EndedError from None
 
     def _read(self) -> Message:
         assert self._process is not None
-        pipe = self._process.stdout
-        assert pipe is not None
-        ready, _, _ = select.select([pipe], [], [], REPLY_TIMEOUT_S)
-        reply = read_message(pipe) if ready else None  # type: ignore[arg-type]
+        assert self._process.stdout is not None
+        try:
+            reply = receive_within(self._process.stdout.fileno(), REPLY_TIMEOUT_S)
+        except TimeoutError:
+            raise _EndedError from None
         if reply is None:
             raise _EndedError
         if "error" in reply:
-            self._end()
-            raise SimulatorError(reply["error"])
+            said = self._end()
+            # What libsumo objects to is only on standard error; what we expect is said in the reply.
+            raise SimulatorError(f"{reply['error']} ({said})" if reply.get("unexpected") else reply["error"])
         return reply
 
     def _end(self) -> str:
-        """End the process and its SUMO, whatever state they are in; the last line it said."""
+        """End the process and its SUMO, whatever state they are in; its exit code and last lines."""
         process, stderr = self._process, self._stderr
         if process is None or stderr is None:
             return "not started"
@@ -182,7 +189,7 @@ class SimulatorProcess:
         stderr.seek(0)
         lines = stderr.read().decode(errors="replace").strip().splitlines()
         stderr.close()
-        return f"exit code {code}" + (f", {lines[-1]}" if lines else "")
+        return ", ".join([f"exit code {code}", *lines[-LAST_LINES:]])
 
     def close(self) -> None:
         """Let the process end its SUMO; twice is allowed."""

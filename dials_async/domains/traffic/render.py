@@ -18,12 +18,10 @@ from dials_async.domains.traffic.rules import (
     NS_YELLOW,
 )
 from dials_async.domains.traffic.snapshot import Car
+from dials_async.drawings import MAX_SCENE_BYTES
 
 #: Text on the page tells one mean, over the intersections.
 _TITLE = "Traffic grid with {n} intersections"
-
-#: The report shows 1.5 MB at most and would drop the last frames: the first ones, with few cars, go instead.
-MAX_BYTES = 1_500_000
 
 #: A car below this speed stands (SUMO calls it halting below 0.1 m/s, where nobody sees it move either); one
 #: below half of the speed limit is slow.
@@ -58,10 +56,11 @@ class TrafficRecorder:
 
     Args:
         side: Intersections a side.
-        max_bytes: Upper bound for the scene in the report's compact form; the first frames give way.
+        max_bytes: Upper bound for the scene in the report's compact form. The report would drop the last
+            frames: the first ones, with few cars, give way instead.
     """
 
-    def __init__(self, side: int, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, side: int, max_bytes: int = MAX_SCENE_BYTES) -> None:
         if side < 1:
             raise ValueError("side must be 1 or more")
         self._side = side

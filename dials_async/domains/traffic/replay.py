@@ -19,7 +19,7 @@ from dials_async.kernels.bits import unpack
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ReplayAgreement:
     """How far the LS repeats what the GS showed under one policy."""
 
     policy: str
@@ -41,7 +41,7 @@ class Agreement:
         return {**vars(self), "wrong_inner": inner}
 
 
-def replay(domain: Traffic, policy: str, seeds: NDArray[np.uint64]) -> Agreement:
+def replay(domain: Traffic, policy: str, seeds: NDArray[np.uint64]) -> ReplayAgreement:
     """Run one GS episode for each of ``seeds`` under a scripted policy, and repeat each in the LS."""
     n = domain.n_agents
     occupied, lights, difference = 0, 0, 0.0
@@ -68,7 +68,7 @@ def replay(domain: Traffic, policy: str, seeds: NDArray[np.uint64]) -> Agreement
             local.close()
     share = wrong / (len(seeds) * domain.episode_steps * N_CELLS)
     outer = np.array([[domain.grid.is_outer(agent, k) for k in range(N_APPROACHES)] for agent in range(n)])
-    return Agreement(
+    return ReplayAgreement(
         policy=policy,
         episodes=len(seeds),
         occupied=occupied,
@@ -79,7 +79,7 @@ def replay(domain: Traffic, policy: str, seeds: NDArray[np.uint64]) -> Agreement
     )
 
 
-def as_text(rows: Sequence[Agreement]) -> str:
+def as_text(rows: Sequence[ReplayAgreement]) -> str:
     """A table of some policies."""
     lines = ["policy         episodes  wrong bits, outer roads  inner roads  LS return less GS return"]
     for row in rows:

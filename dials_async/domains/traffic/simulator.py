@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.domains.base import GlobalStep
-from dials_async.domains.traffic.child import Message
 from dials_async.domains.traffic.entries import Entries
+from dials_async.domains.traffic.messages import Message
 from dials_async.domains.traffic.processes import POOL, Setup, SimulatorProcess
 from dials_async.domains.traffic.rules import N_SOURCES, OBSERVATION_BITS
 from dials_async.domains.traffic.snapshot import Car, Snapshot

@@ -1,14 +1,19 @@
 """The connection to one SUMO: libsumo in this process, or TraCI over a socket. Both speak the same API.
 
-libsumo is six to eleven times faster; TraCI can watch (sumo-gui) and reach a SUMO on another machine.
+libsumo is three to four times faster; TraCI can watch (sumo-gui) and reach a SUMO on another machine.
 Cars are read by plain getters with libsumo and by subscriptions with TraCI: each is the fastest way there.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 from dials_async.domains.traffic.installation import Installation
+from dials_async.domains.traffic.sumo_server import (
+    SumoEndedError,
+    SumoServer,
+    forget_connection,
+    start_server,
+)
 from dials_async.errors import SimulatorError
 
 #: Attempts to reach a SUMO at an address, one second apart.
@@ -45,6 +50,7 @@ class SumoLink:
         self._sumo, self._gui, self._address = sumo, gui, address
         self.subscribes = interface == "traci"
         self._started = False
+        self._server: SumoServer | None = None
         self._lanes: dict[str, int] = {}
         # Imported here: without SUMO all of the package but this works.
         try:
@@ -59,7 +65,10 @@ class SumoLink:
         self.api: Any = api
 
     def load(self, options: list[str]) -> None:
-        """Begin a simulation with SUMO's command line ``options``."""
+        """Begin a simulation with SUMO's command line ``options``.
+
+        Raises SimulatorError if SUMO does not start.
+        """
         if self._gui:
             self.close()  # a window that is told to load waits for its user
         if self._started:
@@ -68,7 +77,11 @@ class SumoLink:
             self._connect(options)
         else:
             program = self._sumo.binary("sumo-gui" if self._gui else "sumo")
-            self.api.start([str(program), *(GUI_OPTIONS if self._gui else []), *options])
+            command = [str(program), *(GUI_OPTIONS if self._gui else []), *options]
+            if self.subscribes:
+                self._server = start_server(self.api, command, self._sumo.environment())
+            else:
+                self.api.start(command)
         self._started = True
 
     def _connect(self, options: list[str]) -> None:
@@ -118,8 +131,27 @@ class SumoLink:
         """End the simulation; twice is allowed."""
         if self._started:
             self._started = False
-            with suppress(self.api.TraCIException, OSError):  # it may be gone already
+            try:
                 self.api.close()
+            except (
+                self.api.TraCIException,
+                self.api.exceptions.FatalTraCIError,
+                OSError,
+            ):  # it is gone already
+                if self.subscribes:
+                    forget_connection(self.api)
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.end()
+
+    def why_lost(self, error: Exception) -> str | None:
+        """What became of a SUMO behind its socket, if ``error`` says that it is gone; else None."""
+        if isinstance(error, SumoEndedError):
+            return str(error)
+        lost = self.subscribes and isinstance(error, (ConnectionError, self.api.exceptions.FatalTraCIError))
+        if not lost:
+            return None
+        return str(error) if self._server is None else f"{error} {self._server.last_words()}"
 
 
 def _reading(cars: list[tuple[float, float, str]]) -> Reading:

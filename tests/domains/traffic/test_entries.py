@@ -6,7 +6,7 @@ import pytest
 from dials_async.domains.traffic.domain import Traffic
 from dials_async.domains.traffic.entries import INNER, OUTER, PAPER, entries_of, paper_entries
 from dials_async.domains.traffic.network import Grid
-from dials_async.domains.traffic.replay import Agreement, as_text, replay
+from dials_async.domains.traffic.replay import ReplayAgreement, as_text, replay
 from dials_async.domains.traffic.rules import EAST, NORTH, SOUTH, WEST
 from dials_async.domains.traffic.simulator import TrafficGlobal
 
@@ -52,7 +52,7 @@ def check_newcomers(simulator: TrafficGlobal, known: set[str]) -> int:
 
 
 @pytest.fixture(scope="module")
-def replays() -> dict[tuple[str, str], Agreement]:
+def replays() -> dict[tuple[str, str], ReplayAgreement]:
     return {
         (rule, policy): replay(Traffic(3, entry=rule), policy, SEEDS)
         for rule in ("road", "paper")
@@ -60,13 +60,13 @@ def replays() -> dict[tuple[str, str], Agreement]:
     }
 
 
-def test_the_light_is_repeated_exactly(replays: dict[tuple[str, str], Agreement]) -> None:
+def test_the_light_is_repeated_exactly(replays: dict[tuple[str, str], ReplayAgreement]) -> None:
     assert {result.wrong_lights for result in replays.values()} == {0}
 
 
 @pytest.mark.parametrize("policy", ["random", "sotl"])
 def test_roads_from_outside_are_repeated_but_for_jams_behind_the_exits(
-    replays: dict[tuple[str, str], Agreement], policy: str
+    replays: dict[tuple[str, str], ReplayAgreement], policy: str
 ) -> None:
     assert replays["road", policy].wrong_outer < 0.001
     assert replays["road", policy].wrong_outer < 0.1 * replays["paper", policy].wrong_outer
@@ -74,7 +74,7 @@ def test_roads_from_outside_are_repeated_but_for_jams_behind_the_exits(
 
 @pytest.mark.parametrize("policy", ["random", "sotl"])
 def test_roads_between_lights_are_repeated_better_than_by_the_rule_of_the_paper(
-    replays: dict[tuple[str, str], Agreement], policy: str
+    replays: dict[tuple[str, str], ReplayAgreement], policy: str
 ) -> None:
     assert replays["road", policy].wrong_inner < 0.8 * replays["paper", policy].wrong_inner < 0.04
     assert abs(replays["road", policy].return_difference) < 3.0

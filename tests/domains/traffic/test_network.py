@@ -1,5 +1,7 @@
 """The road network that netconvert builds, as SUMO's own library reads it."""
 
+import os
+import time
 import xml.etree.ElementTree as Xml
 from pathlib import Path
 
@@ -74,6 +76,21 @@ def test_a_network_is_built_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(netconvert, "_build", forbidden)
     assert network_files(2, find_sumo()) == first
     assert [path.name for path in (tmp_path / "traffic").iterdir()] == [first.network.parent.name]
+
+
+def test_what_a_killed_build_has_left_is_removed_by_a_later_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DIALS_CACHE_DIR", str(tmp_path))
+    # Given: a build that was killed two hours ago, and one that may still run.
+    left, running = tmp_path / "traffic" / ".building-left", tmp_path / "traffic" / ".building-running"
+    for folder in (left, running):
+        folder.mkdir(parents=True)
+        (folder / "nodes.nod.xml").touch()
+    then = time.time() - 2 * netconvert.LEFTOVER_S
+    os.utime(left, (then, then))
+    built = network_files(1, find_sumo()).network.parent
+    assert {path.name for path in (tmp_path / "traffic").iterdir()} == {built.name, running.name}
 
 
 def test_a_netconvert_that_fails_is_one_clear_line_and_leaves_nothing(

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dials_async.domains.traffic import render
 from dials_async.domains.traffic.network import SPACING_M
 from dials_async.domains.traffic.render import TrafficRecorder
 from dials_async.domains.traffic.rules import EW_GREEN, EW_YELLOW, NS_GREEN, NS_YELLOW
 from dials_async.domains.traffic.snapshot import Car
-from dials_async.report.scene import MAX_BYTES, pack_scene, validate_scene
+from dials_async.drawings import MAX_SCENE_BYTES
+from dials_async.report.scene import pack_scene, validate_scene
 
 NET_M = 337.6  # width and height of SUMO's 2 x 2 net; one world unit is 0.1 m
 LANE_M = 5.3  # as drawn on 2 x 2; in SUMO it is 3.2 m
@@ -171,9 +171,8 @@ def test_the_report_shows_every_frame_that_is_handed_out(
 
     text, shown = pack_scene(scene)
 
-    assert render.MAX_BYTES == MAX_BYTES
     assert shown == len(scene["frames"]) >= fewest
-    assert len(text.encode()) <= MAX_BYTES
+    assert len(text.encode()) <= MAX_SCENE_BYTES
     assert scene["frames"][-1]["text"].startswith(f"Step {steps}\n")
 
 
