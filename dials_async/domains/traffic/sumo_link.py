@@ -131,27 +131,30 @@ class SumoLink:
         """End the simulation; twice is allowed."""
         if self._started:
             self._started = False
+            fatal = self.api.exceptions.FatalTraCIError
             try:
                 self.api.close()
-            except (
-                self.api.TraCIException,
-                self.api.exceptions.FatalTraCIError,
-                OSError,
-            ):  # it is gone already
+            except (self.api.TraCIException, fatal, OSError):  # it is gone already
                 if self.subscribes:
                     forget_connection(self.api)
-        if self._server is not None:
-            server, self._server = self._server, None
-            server.end()
+        self._end_server()
+
+    def _end_server(self) -> str:
+        """The last words of the SUMO that was started here, if there is one."""
+        server, self._server = self._server, None
+        return "" if server is None else server.end()
 
     def why_lost(self, error: Exception) -> str | None:
-        """What became of a SUMO behind its socket, if ``error`` says that it is gone; else None."""
+        """What became of a SUMO behind its socket, if ``error`` says that it is gone; else None.
+
+        What may be left of it is ended.
+        """
         if isinstance(error, SumoEndedError):
             return str(error)
         lost = self.subscribes and isinstance(error, (ConnectionError, self.api.exceptions.FatalTraCIError))
         if not lost:
             return None
-        return str(error) if self._server is None else f"{error} {self._server.last_words()}"
+        return f"{error} {self._end_server()}".rstrip()
 
 
 def _reading(cars: list[tuple[float, float, str]]) -> Reading:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from dials_async.domains.traffic.domain import Traffic
-from dials_async.domains.traffic.rules import KEEP, NS_GREEN, SWITCH
-from dials_async.domains.traffic.scripted import FIXED_GREEN_S, POLICIES, SOTL_GREEN_S
+from dials_async.domains.traffic.network import SPACING_M
+from dials_async.domains.traffic.rules import EW_GREEN, JUNCTION_M, KEEP, LANE_M, NS_GREEN, SWITCH
+from dials_async.domains.traffic.scripted import FIXED_GREEN_S, POLICIES, PRESSURE_GREEN_S, SOTL_GREEN_S
+from dials_async.domains.traffic.snapshot import Car
 from dials_async.errors import ConfigError
 from dials_async.rollout.joint import run_scripted
 
@@ -77,6 +79,56 @@ def test_max_pressure_turns_to_the_fuller_roads() -> None:
     _, phases = decisions("max-pressure", 200)
     assert any(phase[0] != NS_GREEN for phase in phases)
     assert min(length for agent in range(4) for length in greens(phases, agent)) >= 8
+
+
+#: Compass directions in which cars drive, as (x, y): those before a light come from the other end.
+HEADINGS = {0: (0, 1), 90: (1, 0), 180: (0, -1), 270: (-1, 0)}
+GREEN_FOR = {NS_GREEN: (0, 180), EW_GREEN: (90, 270)}
+
+
+def cars_near(cars: list[Car], x_m: float, y_m: float, heading: int) -> tuple[int, int]:
+    """Cars of one heading on the road before the light at (x, y), and behind it, from the drawing."""
+    before = behind = 0
+    dx, dy = HEADINGS[heading]
+    for car in cars:
+        beside_m = abs((car.x_m - x_m) * dy) + abs((car.y_m - y_m) * dx)
+        along_m = (car.x_m - x_m) * dx + (car.y_m - y_m) * dy
+        if round(car.angle_deg) % 360 == heading and beside_m < JUNCTION_M / 2:
+            before += -LANE_M - JUNCTION_M / 2 <= along_m <= -JUNCTION_M / 2
+            behind += JUNCTION_M / 2 <= along_m <= LANE_M + JUNCTION_M / 2
+    return before, behind
+
+
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_max_pressure_counts_cars_before_the_light_less_those_behind_it(side: int) -> None:
+    domain, seconds = Traffic(side), [0] * side**2
+    decided = otherwise = 0
+    with domain.make_global(1) as simulator:
+        policy = domain.scripted_policy("max-pressure", 1)
+        simulator.reset(SEEDS)
+        policy.reset(SEEDS)
+        for _ in range(domain.episode_steps):
+            cars, phases = simulator.snapshot()
+            actions = policy.act(simulator)
+            for agent, phase in enumerate(phases):
+                row, column = divmod(agent, side)
+                x_m, y_m = (LANE_M + JUNCTION_M / 2 + k * SPACING_M for k in (column, side - 1 - row))
+                if phase not in GREEN_FOR or seconds[agent] < PRESSURE_GREEN_S:
+                    assert actions[agent, 0] == KEEP
+                    continue
+                counts = {h: cars_near(cars, x_m, y_m, h) for h in HEADINGS}
+                pressure = {g: sum(counts[h][0] - counts[h][1] for h in hs) for g, hs in GREEN_FOR.items()}
+                waiting = {g: sum(counts[h][0] for h in hs) for g, hs in GREEN_FOR.items()}
+                other = EW_GREEN if phase == NS_GREEN else NS_GREEN
+                assert (actions[agent, 0] == SWITCH) == (pressure[other] > pressure[phase])
+                decided += 1
+                otherwise += (pressure[other] > pressure[phase]) != (waiting[other] > waiting[phase])
+            simulator.step(actions)
+            shown = simulator.snapshot().phases
+            seconds = [s + 1 if a == b else 1 for s, a, b in zip(seconds, phases, shown, strict=True)]
+    # Then: there was something to decide, and the cars behind the light mattered.
+    assert decided > 20
+    assert otherwise > 0
 
 
 def test_they_rank_as_measured() -> None:

@@ -12,7 +12,7 @@ import pytest
 import traci
 from processes import children_of
 
-from dials_async.domains.traffic import sumo_server
+from dials_async.domains.traffic import processes, sumo_server
 from dials_async.domains.traffic.domain import Traffic
 from dials_async.domains.traffic.installation import Installation, find_sumo
 from dials_async.domains.traffic.network import network_files
@@ -113,6 +113,19 @@ def test_a_link_whose_sumo_was_killed_closes_and_starts_another() -> None:
     link.load(network())
     link.step()
     link.close()
+
+
+def test_a_sumo_that_crashes_in_an_episode_is_told_with_its_last_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given: no second chance.
+    monkeypatch.setattr(processes, "MAX_RESTARTS", 0)
+    with Traffic(2, interface="traci").make_global(1) as simulator:
+        simulator.reset(np.array([1], dtype=np.uint64))
+        (sumo,) = children_of(simulator.process_ids()[0])
+        os.kill(sumo, signal.SIGSEGV)
+        with pytest.raises(SimulatorError, match=r"SUMO ended 1 times .*: exit code 1, .* exit code -11"):
+            simulator.step(np.zeros((4, 1), dtype=np.uint8))
 
 
 @pytest.fixture

@@ -79,6 +79,36 @@ def test_a_simulator_that_differs_is_found_out(libsumo: ModuleType, monkeypatch:
     assert result.total.reward_error_max > 0.01
 
 
+def test_one_wrong_insertion_is_counted_as_one(libsumo: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused_at: list[int] = []
+
+    class Refusing(TrafficLocal):
+        """Keeps a single car out that would fit, on the first approach of row 0."""
+
+        _steps = 0
+
+        def step(self, actions: np.ndarray, influence: np.ndarray) -> np.ndarray:
+            self._steps += 1
+            last = self.state.n_cars[0, 0] - 1
+            fits = last < 0 or self.state.positions[0, 0, last] > 30.0
+            if self._steps > 20 and not refused_at and fits and influence[0, 0, 0]:
+                refused_at.append(self._steps)
+                influence = influence.copy()
+                influence[0, 0, 0] = 0
+            return super().step(actions, influence)
+
+    # Given: a simulator that takes one decision out of thousands wrongly.
+    monkeypatch.setattr(module, "TrafficLocal", Refusing)
+    result = validate(libsumo, find_sumo(), episodes=1)
+    assert len(refused_at) == 1
+    # Then: it is counted, in its scenario alone, and its line, which has a car less, is not compared further.
+    assert result.total.wrong_insertions == 1
+    assert [scenario.agreement.wrong_insertions for scenario in result.scenarios] == [1] + [0] * 19
+    assert result.total.lost_lines == 1
+    assert not result.is_exact
+    assert f"1 of {result.total.insertions}" in result.as_text().splitlines()[-4]
+
+
 def test_the_oracle_repeats_itself_and_its_rows_do_not_touch(libsumo: ModuleType) -> None:
     # Given: three rows, and one alone with the inputs of the middle one.
     actions, influence = drive(150, 3)
