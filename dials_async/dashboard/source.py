@@ -1,7 +1,7 @@
 """Where the dashboard's state comes from: ``live.json`` in the folder of a run, or the tables without one.
 
-The state is one JSON object, as docs/dashboard.md describes it. The page knows what to do when a part of it is
-missing or null, so nothing here invents values; and keys that nobody here knows are passed on.
+The state is one JSON object, as docs/dashboard.md describes it. The page knows what to do when a part of it
+is missing or null, so nothing here invents values; and keys that nobody here knows are passed on.
 """
 
 import csv
