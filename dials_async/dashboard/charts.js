@@ -3,6 +3,7 @@
 
 const FONT = '11.5px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif';
 const LABEL_GAP = 14;
+const MOST_MARKS = 40;
 const SECONDS_STEPS = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400];
 
 const charts = new Set();
@@ -18,12 +19,13 @@ function translucent(colour, alpha) {
  * A chart in ``host``; returns draw(data, extra).
  *
  * options: name (for those who cannot see it), x ("steps" or "seconds"), height in pixels, unit (above the axis),
- *   series: [{name, colour, width, dash, area, hidden, points}], bands: [[upper, lower, colour]] (of series, 1 the first).
+ *   series: [{name, colour, width, dash, area, hidden, points, faint}], bands: [[upper, lower, colour]] (of series, 1 the first).
  * data: as uPlot wants it, [x, series, ...], null where there is nothing.
  * extra: {labels: [{y, text, short, colour, strong, italic, line}], marks: [{x}], arrows: [{x, from, to}],
  *   stairs: [{x, y}], keys: [[kind, name]] (of what is not a series), say: what the chart shows, in one sentence, xMax}.
  */
 function lineChart(host, options) {
+  const toneOf = (one) => (typeof one.colour === "function" ? one.colour() : one.colour);
   const holder = element("div", { class: "plot", role: "img" });
   const keys = element("div", { class: "keys" });
   host.append(keys, holder);
@@ -33,12 +35,12 @@ function lineChart(host, options) {
 
   const series = () => [{}, ...options.series.map((one) => ({
     label: one.name,
-    stroke: one.hidden ? "transparent" : paint(one.colour),
+    stroke: () => (one.hidden ? "transparent" : one.faint?.() ? translucent(paint("soft"), 0.4) : paint(toneOf(one))),
     width: one.hidden ? 0 : one.width ?? 2,
     dash: one.dash,
-    fill: one.area ? translucent(paint(one.colour), 0.14) : undefined,
+    fill: one.area ? translucent(paint(toneOf(one)), 0.14) : undefined,
     spanGaps: !one.gaps,
-    points: { show: !one.hidden && !!one.points && (list(data?.[0]).length <= 40), size: 6, fill: paint(one.colour) },
+    points: { show: !one.hidden && !!one.points && (list(data?.[0]).length <= 40), size: 6, fill: paint(toneOf(one)) },
   }))];
 
   function make() {
@@ -68,7 +70,7 @@ function lineChart(host, options) {
   }
 
   function dot(self, i) {
-    return element("div", { class: `point ${options.series[i - 1].colour}` });
+    return element("div", { class: `point ${toneOf(options.series[i - 1])}` });
   }
 
   /** From the start of the run to the last value; before there is a second one, to the end of the run. */
@@ -111,7 +113,9 @@ function lineChart(host, options) {
     if (options.unit) {
       text(ctx, options.unit, 4, box.top - 12, paint("soft"), FONT);
     }
-    for (const mark of list(extra.marks)) stroke(ctx, [[at("x", mark.x), box.top], [at("x", mark.x), box.bottom]], translucent(paint("soft"), 0.3), 1);
+    const marks = list(extra.marks);
+    const top = marks.length > MOST_MARKS ? box.bottom - 6 : box.top; // many whole lines would be a grey wall
+    for (const { x } of marks) stroke(ctx, [[at("x", x), top], [at("x", x), box.bottom]], translucent(paint("soft"), 0.3), 1);
     drawStairs(ctx, list(extra.stairs), at, box);
     drawArrows(ctx, list(extra.arrows), at);
     drawLabels(ctx, list(extra.labels), at, box, self.width);
@@ -121,6 +125,7 @@ function lineChart(host, options) {
   function writeKeys(index) {
     const at = index ?? null;
     const shown = options.series.map((one, i) => ({ ...one, i: i + 1 })).filter((one) => one.name && !one.hidden);
+    keys.hidden = !shown.length && !list(extra.keys).length && at === null;
     const where = at === null ? "" : options.x === "steps" ? `at ${count(data[0][at])} steps` : `after ${duration(data[0][at])}`;
     const say = (one) => {
       const column = list(data?.[one.i]);
@@ -236,7 +241,7 @@ function drawLabels(ctx, labels, at, box, width) {
 
 /** What each refresh did, as an arrow from before to after; without heads where they would hide each other. */
 function drawArrows(ctx, arrows, at) {
-  const heads = arrows.length <= 40;
+  const heads = arrows.length <= MOST_MARKS;
   for (const { x, from, to } of arrows) {
     const [column, start, end] = [at("x", x), at("y", from), at("y", to)];
     const colour = paint("c2");

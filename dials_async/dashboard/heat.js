@@ -25,20 +25,22 @@ function agentsView(host) {
 
 function agentLines(host, agents, words) {
   const few = agents <= FEW_LINES;
-  const series = [...Array(agents).keys()].map((agent) => ({
-    name: few ? `agent ${agent}` : "", colour: few ? `c${agent + 1}` : "soft", width: few ? 2 : 1, points: few,
-  }));
+  let last = null;
+  const ends = (agent) => (agent === last?.highAt ? "c2" : agent === last?.lowAt ? "c1" : "");
+  const series = [...Array(agents).keys()].map((agent) => (few
+    ? { name: `agent ${agent}`, colour: `c${agent + 1}`, points: true }
+    : { name: "", colour: () => ends(agent) || "soft", faint: () => !ends(agent), width: 1.5 }));
   const chart = lineChart(host, { name: words.name, x: "steps", unit: words.unit, series, height: 265, least: 0.1 });
   return {
     remove: chart.remove,
     draw(steps, columns, n, now) {
-      const last = extremes(columns[columns.length - 1]);
+      last = extremes(columns[columns.length - 1]);
       const data = [steps, ...series.map((_, agent) => columns.map((column) => column[agent] ?? null))];
-      const ends = few || !last ? [] : [
+      const labels = few || !last ? [] : [
         { y: last.high, text: `agent ${last.highAt} ${quantity(last.high)}`, colour: "c2", strong: true },
         { y: last.low, text: `agent ${last.lowAt} ${quantity(last.low)}`, colour: "c1", strong: true },
       ];
-      chart.draw(data, { labels: ends, say: extremesInWords(columns[columns.length - 1], now) });
+      chart.draw(data, { labels, say: extremesInWords(columns[columns.length - 1], now) });
     },
   };
 }

@@ -160,7 +160,7 @@ function drawTiles({ state, late, now, history }) {
       : ["agent-steps/s", count(mean), "", mean === null ? "" : "mean over the whole run"],
     ["elapsed", duration(number(now.seconds)), "", left ? `about ${roughly(left)} left` : total === null ? "" : `${count(total)} agent-steps`],
     ["return", quantity(evaluation.return_mean), plusMinus(evaluation.return_se), number(evaluation.steps) === null ? "not evaluated yet" : `after ${count(evaluation.steps)} steps`],
-    ["greedy return", quantity(evaluation.greedy_return_mean), plusMinus(evaluation.greedy_return_se), best ? `hand-written: ${quantity(best[1])} (${best[0]})` : "always the likeliest action"],
+    ["greedy return", quantity(evaluation.greedy_return_mean), plusMinus(evaluation.greedy_return_se), best ? `best hand-written ${quantity(best[1])}` : "always the likeliest action"],
     ["influence error", quantity(evaluation.influence_ce_mean), "nats", now.simulator === "gs" ? "no AIPs" : refreshes === null ? "" : `after ${plural(refreshes, "refresh", "refreshes")}`],
     ["policy lag", quantity(meanLag(now)), "", now.max_policy_lag === 0 ? "lag 0 is set" : number(now.max_policy_lag) === null ? "" : `versions, at most ${count(now.max_policy_lag)}`],
   ];
