@@ -61,8 +61,7 @@ def dashboard(run: str | None, address: str, no_browser: bool) -> None:
 
 def newest_run() -> Path:
     """Folder of the run that was trained last, by the time of its live.json. Raises RunNotFoundError."""
-    from dials_async.dashboard.source import LIVE
-    from dials_async.runtime.folder import CONFIG, runs_root
+    from dials_async.runtime.folder import CONFIG, LIVE, runs_root
 
     found = {}
     for path in runs_root().glob(f"*/{LIVE}"):

@@ -50,6 +50,9 @@ function drawReturn(now) {
   );
 }
 
+/** From so many evaluations on the untrained predictors at the start no longer squeeze what came after them. */
+const MANY_ROWS = 5;
+
 const AIPS_MISSING = {
   gs: "Trained on the global simulator itself: there are no influence predictors.",
   untrained: "The predictors of this run are never trained: there are no refreshes.",
@@ -65,7 +68,7 @@ function drawInfluence(now, running) {
   drawNextRefresh(card, now, running);
   if (!something || now.simulator === "gs") return;
   const chart = once("influence", () => lineChart(card, {
-    name: "Cross-entropy of the influence predictors against steps per agent", x: "steps", unit: "nats per source", height: 285, least: 0.1,
+    name: "Cross-entropy of the influence predictors against steps per agent", x: "steps", unit: "nats per source", height: 285, least: 0.1, zero: true,
     series: [{ name: "mean", colour: "c1", points: true }, { name: "", colour: "c1", hidden: true }, { name: "", colour: "c1", hidden: true }],
     bands: [[2, 3, "c1"]],
   }));
@@ -81,7 +84,7 @@ function drawInfluence(now, running) {
   const last = arrows[arrows.length - 1];
   const refreshed = last ? ` The last refresh took it from ${quantity(last.from)} to ${quantity(last.to)}.` : "";
   const keys = [...(arrows.length ? [["c2 arrow", "refresh, before → after"]] : []), ...(stairs.length ? [["dashed", "frequencies alone"]] : [])];
-  chart.draw(data, { labels, arrows, stairs, marks, keys, xMax: number(now.steps) ?? 1, say: `Now ${quantity(lastOf(mean))}.${refreshed}` });
+  chart.draw(data, { labels, arrows, stairs, marks, keys, late: rows.length >= MANY_ROWS, xMax: number(now.steps) ?? 1, say: `Now ${quantity(lastOf(mean))}.${refreshed}` });
 }
 
 function drawNextRefresh(card, now, running) {
@@ -113,7 +116,7 @@ function drawThroughput(now, history) {
     name: "Agent-steps per second against the time", x: "seconds", unit: "agent-steps per second", height: 285, zero: true, say: count,
     series: [{ name: "throughput", colour: "c4", width: 1.5, area: true, gaps: true }],
   }));
-  const mean = number(now.agent_steps_per_second);
+  const mean = meanRate(now);
   const first = known(seconds)[0] ?? 0;
   const marks = known(numbersOf(objects(now.refreshes), "seconds_in_run")).filter((x) => x >= first).map((x) => ({ x }));
   const labels = mean === null ? [] : [{ y: mean, text: `mean ${shortCount(mean)}`, short: "mean", colour: "soft", line: true }];
@@ -130,7 +133,7 @@ function columnOf(history, key, seconds) {
 function drawAgents(now) {
   const card = $("card-agents");
   const kinds = {
-    influence: { key: "influence_ce_per_agent", name: "Influence error of each agent", unit: "nats per source", scale: "nats", high: "Hardest to foresee", low: "easiest" },
+    influence: { key: "influence_ce_per_agent", name: "Influence error of each agent", unit: "nats per source", scale: "nats", late: true, high: "Hardest to foresee", low: "easiest" },
     return: { key: "return_per_agent", name: "Return of each agent", unit: "return per episode", scale: "", high: "Highest return", low: "lowest" },
   };
   const measured = (kind) => bySteps(now.evaluations).filter((row) => hasAny(list(row[kinds[kind].key]).map(number)));
@@ -205,7 +208,7 @@ function drawQueues(now, history) {
   note(card, "empty", hasAny([...tasks, ...experience]) || queues.length ? "" : "Queues were not measured.");
   if (hasAny([...tasks, ...experience])) {
     once("queues", () => lineChart(card, {
-      name: "Messages that wait against the time", x: "seconds", unit: "messages", height: 190, zero: true, say: count,
+      name: "Messages that wait against the time", x: "seconds", unit: "messages", height: 190, zero: true, least: 4, say: count,
       series: [{ name: "tasks", colour: "c1", width: 1.5, gaps: true }, { name: "experience", colour: "c2", width: 1.5, gaps: true }],
     })).draw([seconds, tasks, experience], { say: `Now ${count(lastOf(tasks))} tasks, ${count(lastOf(experience))} of experience.` });
   }

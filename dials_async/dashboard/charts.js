@@ -22,7 +22,7 @@ function translucent(colour, alpha) {
  *   series: [{name, colour, width, dash, area, hidden, points, faint}], bands: [[upper, lower, colour]] (of series, 1 the first).
  * data: as uPlot wants it, [x, series, ...], null where there is nothing.
  * extra: {labels: [{y, text, short, colour, strong, italic, line}], marks: [{x}], arrows: [{x, from, to}],
- *   stairs: [{x, y}], keys: [[kind, name]] (of what is not a series), say: what the chart shows, in one sentence, xMax}.
+ *   stairs: [{x, y}], late: whether the first values may lie above the chart, keys: [[kind, name]] (of what is not a series), say: what the chart shows, in one sentence, xMax}.
  */
 function lineChart(host, options) {
   const toneOf = (one) => (typeof one.colour === "function" ? one.colour() : one.colour);
@@ -80,9 +80,10 @@ function lineChart(host, options) {
   }
 
   function yLimits() {
-    const values = data.slice(1).flatMap((column) => known(list(column)));
+    const values = data.slice(1).flatMap((column) => known(list(column).slice(extra.late ? 1 : 0)));
     for (const label of list(extra.labels)) values.push(label.y);
-    for (const arrow of list(extra.arrows)) values.push(arrow.from, arrow.to);
+    for (const stair of list(extra.stairs)) values.push(stair.y);
+    for (const arrow of list(extra.arrows)) values.push(arrow.to, ...(extra.late && arrow.x <= data[0][0] ? [] : [arrow.from]));
     const low = values.length ? values.reduce((a, b) => Math.min(a, b)) : 0;
     const high = values.length ? values.reduce((a, b) => Math.max(a, b)) : 1;
     const margin = 0.06 * (high - low) || Math.max(options.least ?? 1, 0.1 * Math.abs(high));
@@ -110,14 +111,19 @@ function lineChart(host, options) {
     const box = { left: bbox.left / ratio, top: bbox.top / ratio, right: (bbox.left + bbox.width) / ratio,
       bottom: (bbox.top + bbox.height) / ratio };
     const at = (axis, value) => self.valToPos(value, axis) + (axis === "x" ? box.left : box.top);
-    if (options.unit) {
-      text(ctx, options.unit, 4, box.top - 12, paint("soft"), FONT);
-    }
+    const first = extra.late ? extremes(data.slice(1).map((column) => column[0]))?.high : null;
+    const above = first > self.scales.y.max ? `; at the start up to ${quantity(first)}` : "";
+    text(ctx, `${options.unit}${above}`, 4, box.top - 12, paint("soft"), FONT);
     const marks = list(extra.marks);
     const top = marks.length > MOST_MARKS ? box.bottom - 6 : box.top; // many whole lines would be a grey wall
     for (const { x } of marks) stroke(ctx, [[at("x", x), top], [at("x", x), box.bottom]], translucent(paint("soft"), 0.3), 1);
     drawStairs(ctx, list(extra.stairs), at, box);
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(box.left - 5, box.top, box.right - box.left + 10, box.bottom - box.top + 5);
+    ctx.clip();
     drawArrows(ctx, list(extra.arrows), at);
+    ctx.restore();
     drawLabels(ctx, list(extra.labels), at, box, self.width);
     ctx.restore();
   }

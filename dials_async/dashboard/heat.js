@@ -40,7 +40,7 @@ function agentLines(host, agents, words) {
         { y: last.high, text: `agent ${last.highAt} ${quantity(last.high)}`, colour: "c2", strong: true },
         { y: last.low, text: `agent ${last.lowAt} ${quantity(last.low)}`, colour: "c1", strong: true },
       ];
-      chart.draw(data, { labels, say: extremesInWords(columns[columns.length - 1], now) });
+      chart.draw(data, { labels, late: now.late && steps.length >= MANY_ROWS, say: extremesInWords(columns[columns.length - 1], now) });
     },
   };
 }

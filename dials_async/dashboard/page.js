@@ -119,9 +119,15 @@ function headline(state, late, share, left, now) {
 }
 
 function timeLeft(now) {
-  const [done, wanted, agents, rate] = [now.steps_done, now.steps, now.agents, now.agent_steps_per_second].map(number);
+  const [done, wanted, agents, rate] = [number(now.steps_done), number(now.steps), number(now.agents), meanRate(now)];
   if ([done, wanted, agents, rate].includes(null) || rate <= 0 || done < 0.005 * wanted) return null;
   return ((wanted - done) * agents) / rate;
+}
+
+/** Agent-steps per second since the start: "agent_steps_per_second" is that of the last seconds. */
+function meanRate(now) {
+  const [total, seconds] = [number(now.total_agent_steps), number(now.seconds)];
+  return total !== null && seconds > 0 ? total / seconds : null;
 }
 
 /** What the groups do, the most frequent first: their numbers of updates left out, they differ by one. */
@@ -148,20 +154,20 @@ function drawBanners({ state, late, at, stuck, now } = { stuck: [], now: {} }) {
   ])));
 }
 
-function drawTiles({ state, late, now, history }) {
+function drawTiles({ state, late, now }) {
   const evaluation = bySteps(now.evaluations).pop() ?? {};
   const best = named(now.baselines).sort((a, b) => b[1] - a[1])[0];
-  const refreshes = number(now.aip_refreshes);
+  const [refreshed, planned] = [list(now.refreshes).length, number(now.aip_refreshes) ?? 0];
   const left = state === "running" && !late ? timeLeft(now) : null;
-  const [total, mean] = [number(now.total_agent_steps), number(now.agent_steps_per_second)];
+  const [total, mean] = [number(now.total_agent_steps), meanRate(now)];
   const tiles = [
     state === "running"
-      ? ["agent-steps/s", count(lastOf(list(history.agent_steps_per_second)) ?? mean), "", mean > 0 ? `${count(mean)} in the mean` : ""]
+      ? ["agent-steps/s", count(now.agent_steps_per_second), "", mean > 0 ? `${count(mean)} in the mean` : ""]
       : ["agent-steps/s", count(mean), "", mean === null ? "" : "mean over the whole run"],
     ["elapsed", duration(number(now.seconds)), "", left ? `about ${roughly(left)} left` : total === null ? "" : `${count(total)} agent-steps`],
     ["return", quantity(evaluation.return_mean), plusMinus(evaluation.return_se), number(evaluation.steps) === null ? "not evaluated yet" : `after ${count(evaluation.steps)} steps`],
     ["greedy return", quantity(evaluation.greedy_return_mean), plusMinus(evaluation.greedy_return_se), best ? `best hand-written ${quantity(best[1])}` : "always the likeliest action"],
-    ["influence error", quantity(evaluation.influence_ce_mean), "nats", now.simulator === "gs" ? "no AIPs" : refreshes === null ? "" : `after ${plural(refreshes, "refresh", "refreshes")}`],
+    ["influence error", quantity(evaluation.influence_ce_mean), "nats", now.simulator === "gs" ? "no AIPs" : planned > refreshed ? `after ${refreshed} of ${plural(planned, "refresh", "refreshes")}` : `after ${plural(refreshed, "refresh", "refreshes")}`],
     ["policy lag", quantity(meanLag(now)), "", now.max_policy_lag === 0 ? "lag 0 is set" : number(now.max_policy_lag) === null ? "" : `versions, at most ${count(now.max_policy_lag)}`],
   ];
   fill($("tiles"), tiles, () => tiles.map(([name, value, unit, words]) => element("div", { class: "tile" }, [

@@ -12,6 +12,7 @@ import socket
 import socketserver
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -157,7 +158,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer_state(self) -> None:
         try:
-            text = to_json(self.server.source.state())
+            # "at" was written by this machine's clock, which need not be that of the browser.
+            text = to_json({**self.server.source.state(), "read_at": time.time()})
         except (
             Exception
         ) as error:  # the page shows it; a traceback every two seconds would bury the run's own news

@@ -8,7 +8,6 @@ import csv
 import itertools
 import json
 import math
-import time
 import tomllib
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,10 +37,10 @@ class FolderSource:
         self._last: dict[str, Any] | None = None
 
     def state(self) -> dict[str, Any]:
-        """live.json with "source" and "read_at" (unix seconds, by the clock of this machine) added.
+        """live.json with "source" added: FROM_LIVE.
 
         While live.json is there and cannot be understood, the last one that could is given again: its age
-        shows that something is wrong. Without any, the tables of the run are.
+        shows that something is wrong. Without any it is made from the tables of the run (FROM_TABLES).
         """
         live = _read_json(self._folder / LIVE)
         if isinstance(live, dict):
@@ -49,8 +48,8 @@ class FolderSource:
         elif (self._folder / LIVE).exists():
             live = self._last
         if isinstance(live, dict):
-            return {**live, "source": FROM_LIVE, "read_at": time.time()}
-        return {**from_tables(self._folder), "source": FROM_TABLES, "read_at": time.time()}
+            return {**live, "source": FROM_LIVE}
+        return {**from_tables(self._folder), "source": FROM_TABLES}
 
 
 def from_tables(folder: Path) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 const MIB = (value) => (number(value) === null ? DASH : value < 1024 ? `${count(value)} MiB` : `${(value / 1024).toFixed(1)} GiB`);
 
-function drawMachine({ history }) {
+function drawMachine({ state, history }) {
   const card = $("card-machine");
   const seconds = list(history.seconds).map(number);
-  const [workers, memory] = [columnOf(history, "workers", seconds), columnOf(history, "memory_mib", seconds)];
+  const workers = columnOf(history, "workers", seconds);
+  // No process has no memory: at the end of a run there is nobody left to ask.
+  const memory = columnOf(history, "memory_mib", seconds).map((value) => value || null);
   note(card, "empty", hasAny([...workers, ...memory]) ? "" : "Nothing was measured.");
   if (hasAny(memory)) {
     once("memory", () => lineChart(card, {
@@ -14,8 +16,9 @@ function drawMachine({ history }) {
     })).draw([seconds, memory], { say: `Now ${MIB(lastOf(memory))}.` });
   }
   if (hasAny(workers)) {
-    const [least, now] = [Math.min(...known(workers)), lastOf(workers)];
-    note(card, "workers", least === now ? `${plural(now, "rollout worker", "rollout workers")} all along.` : `${plural(now, "rollout worker", "rollout workers")} now, ${count(least)} at the least.`);
+    const { low, high } = extremes(workers);
+    const now = plural(lastOf(workers), "rollout worker", "rollout workers");
+    note(card, "workers", state !== "running" ? `At most ${plural(high, "rollout worker", "rollout workers")}.` : low === high ? `${now} all along.` : `${now} now, between ${count(low)} and ${count(high)} so far.`);
   }
 }
 
@@ -27,7 +30,15 @@ function drawProcesses({ processes }) {
     MIB(one.memory_mib), number(one.age_s) === null ? DASH : duration(one.age_s), [string(one.host), number(one.pid) ?? ""].filter(Boolean).join(" · "),
   ]);
   card.hidden = !rows.length;
-  fill(host, rows, () => table(["process", "role", "doing", "memory", "last heard", "host · pid"], rows, "plain words stacks-up"));
+  // Threads of one process share its memory and its news: there it is said once.
+  const shared = rows.length > 1 && number(processes[0].pid) !== null && rows.every((row) => row[5] === rows[0][5]);
+  const memory = known(numbersOf(processes, "memory_mib")).reduce((sum, value) => sum + value, 0);
+  say(card.querySelector("h2"), shared ? "Threads" : "Processes");
+  note(card, "shared", shared ? `All of one process: ${rows[0][5]}, ${MIB(memory)}.` : "");
+  const columns = ["name", "role", "doing", "memory", "last heard", "host · pid"];
+  fill(host, [shared, rows], () => (shared
+    ? table(columns.slice(0, 3), rows.map((row) => row.slice(0, 3)), "plain words stacks-up")
+    : table(columns, rows, "plain words stacks-up")));
 }
 
 const HEALTH = [

@@ -60,7 +60,7 @@ def live(
             "steps_done": done,
             "total_agent_steps": done * agents,
             "seconds": seconds,
-            "agent_steps_per_second": done * agents / seconds,
+            "agent_steps_per_second": rate * 1.1,
             "updates": 312,
             "groups": [_group(rng, k, agents // n_groups, done, share) for k in range(n_groups)],
             "refresh_steps": refresh_steps,
@@ -176,8 +176,13 @@ def _processes(rng: random.Random, lag: int) -> list[dict[str, Any]]:
         place = {"host": "node-1", "pid": pid, "memory_mib": memory, "age_s": age}
         return {"name": name, "role": role, "doing": doing, "busy_with": busy, **place}
 
-    if not lag:
-        return [process("demo", "embedded", "learning", ["rollout", "learn"])]
+    if not lag:  # the threads of one process; its memory is told with the first
+        names = ("learner-0", "learner-1", "worker-0", "worker-1", "gs-sampler", "evaluator")
+        threads = [process(name, name.partition("-")[0], "waiting for a task", []) for name in names]
+        threads[0] |= {"doing": "learning update 29", "busy_with": ["learn"]}
+        return [
+            thread | {"pid": 4711, "memory_mib": 263.6 if not k else None} for k, thread in enumerate(threads)
+        ]
     rollouts = [
         process(f"rollout.{k}", "rollout", f"task dials/g{k % 2}/u12/t{k}", ["rollout"]) for k in range(1, 7)
     ]

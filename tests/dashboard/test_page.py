@@ -121,6 +121,15 @@ def test_processes_are_listed_with_what_they_do(serving: Serving, open_page: Ope
     expect(page.locator("#card-lag .bar")).to_have_count(3)
 
 
+def test_threads_of_one_process_say_once_which_it_is(serving: Serving, open_page: Open) -> None:
+    page = open_page(serving(live(0.5))[0].url)
+    card = page.locator("#card-processes")
+    expect(card.locator("h2")).to_have_text("Threads")
+    expect(card).to_contain_text("All of one process: node-1 · 4711, 264 MiB.")
+    expect(card.locator("thead th")).to_have_text(["name", "role", "doing"])
+    expect(card.locator("tbody tr").first).to_contain_text("learning update 29")
+
+
 def test_few_agents_are_lines_and_many_are_a_map(serving: Serving, open_page: Open) -> None:
     dashboard, told = serving(live(0.5))
     page = open_page(dashboard.url)
@@ -319,7 +328,7 @@ def test_whatever_is_missing_or_of_the_wrong_kind_the_rest_is_shown(
     dashboard, told = serving(whole)
     page = open_page(dashboard.url)
     page.wait_for_selector("#card-return canvas")
-    for where, value in [("everything", {} if damage is ... else damage), *damaged(whole, damage)]:
+    for where, value in [("everything", {}), *damaged(whole, damage)]:
         told.value = value
         ask_again(page)
         assert complaints == [], where
