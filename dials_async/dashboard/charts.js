@@ -187,7 +187,7 @@ function xAxis(kind) {
     : { incrs: [1, 2, 5].flatMap((digit) => [...Array(10).keys()].map((power) => digit * 10 ** power)).sort((a, b) => a - b),
       values: (self, splits) => splits.map(shortCount) };
   const name = { seconds: "time into the run", steps: "steps per agent" }[kind];
-  return { ...axis(), ...scale, grid: { show: false }, space: 60, size: 24, gap: 6, label: name, labelSize: 20, labelGap: 0, labelFont: FONT };
+  return { ...axis(), ...scale, grid: { show: false }, space: (self) => (self.width < 480 ? 40 : 60), size: 24, gap: 6, label: name, labelSize: 20, labelGap: 0, labelFont: FONT };
 }
 
 function yAxis() {

@@ -63,22 +63,22 @@ function drawNumbers(now) {
   const evaluations = bySteps(now.evaluations).reverse();
   const refreshes = bySteps(now.refreshes).reverse();
   card.hidden = !evaluations.length && !refreshes.length;
-  unfold(card, "Every evaluation", evaluations.length && table(
+  unfold(card, "Every evaluation",
     ["steps", "time", "return", "greedy return", "influence error", "least – greatest agent", "episodes"],
     evaluations.map((row) => [count(row.steps), duration(number(row.seconds)), withError(row.return_mean, row.return_se), withError(row.greedy_return_mean, row.greedy_return_se),
-      quantity(row.influence_ce_mean), number(row.influence_ce_min) === null ? DASH : `${quantity(row.influence_ce_min)} – ${quantity(row.influence_ce_max)}`, count(row.episodes)])));
-  unfold(card, "Every refresh of the AIPs", refreshes.length && table(
+      quantity(row.influence_ce_mean), number(row.influence_ce_min) === null ? DASH : `${quantity(row.influence_ce_min)} – ${quantity(row.influence_ce_max)}`, count(row.episodes)]));
+  unfold(card, "Every refresh of the AIPs",
     ["steps", "time", "before", "after", "frequencies alone", "took"],
-    refreshes.map((row) => [count(row.steps), duration(number(row.seconds_in_run)), quantity(row.ce_before), quantity(row.ce_after), quantity(row.ce_marginal), duration(number(row.seconds))])));
+    refreshes.map((row) => [count(row.steps), duration(number(row.seconds_in_run)), quantity(row.ce_before), quantity(row.ce_after), quantity(row.ce_marginal), duration(number(row.seconds))]));
 }
 
-/** Something that opens on a click, and stays open when its content changes; without content it is not there. */
-function unfold(card, title, content) {
+/** A table that opens on a click, and stays open when it grows; without rows it is not there. */
+function unfold(card, title, columns, rows) {
   const host = once(`${card.id} ${title}`, () => {
-    const inner = element("div", { class: "scroll", tabindex: "0" });
+    const inner = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title });
     const made = card.appendChild(element("details", {}, [element("summary", {}, title), inner]));
     return { made, inner };
   });
-  host.made.hidden = !content;
-  if (content && host.inner.innerHTML !== content.outerHTML) host.inner.replaceChildren(content);
+  host.made.hidden = !rows.length;
+  fill(host.inner, rows, () => table(columns, rows));
 }

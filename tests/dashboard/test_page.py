@@ -1,6 +1,7 @@
 """The page in a real browser: it shows what the state says, follows it, and survives whatever is missing."""
 
 import copy
+import json
 import re
 import threading
 import time
@@ -10,8 +11,11 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
+from report.synthetic import write_run
+from runtime.small import small_config
 
 from dials_async.dashboard import Dashboard, FolderSource, serve
+from dials_async.runtime import training
 
 from .conftest import Open, Told
 from .synthetic import live, write
@@ -298,6 +302,42 @@ def test_nothing_may_run_that_the_page_did_not_bring(serving: Serving, open_page
         })"""
     )
     assert ran is False
+
+
+def test_a_run_from_before_there_were_live_news_is_shown_from_its_tables(
+    tmp_path: Path, open_page: Open, complaints: list[str]
+) -> None:
+    dashboard = serve(FolderSource(write_run(tmp_path / "old")), "127.0.0.1:0")
+    page = open_page(dashboard.url)
+    expect(page.locator("#chip")).to_have_text("complete")
+    expect(page.locator("#since")).to_contain_text("from the tables of the run: it wrote no live news")
+    for card in ("#card-return", "#card-influence", "#card-throughput"):
+        assert page.evaluate(INK, card) > 500, card
+    assert complaints == []
+    dashboard.close()
+
+
+def test_what_a_run_really_writes_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_page: Open, complaints: list[str]
+) -> None:
+    monkeypatch.setenv("DIALS_RUNS", str(tmp_path))
+    training.train("small", small_config(), "dials train ...", quiet=True)
+    news = json.loads((tmp_path / "small" / "live.json").read_text(encoding="utf-8"))
+
+    dashboard = serve(FolderSource(tmp_path / "small"), "127.0.0.1:0")
+    page = open_page(dashboard.url)
+
+    expect(page.locator("#chip")).to_have_text("complete")
+    expect(page.locator("#headline")).to_contain_text(f"Done: {news['now']['steps']:,} steps in")
+    evaluations = page.locator("#card-numbers details").first.locator("tbody tr")
+    expect(evaluations).to_have_count(len(news["now"]["evaluations"]))
+    for card in ("#card-return", "#card-influence", "#card-agents"):
+        assert page.evaluate(INK, card) > 300, card
+    expect(page.locator("#card-lag .bar")).to_contain_text("the same version")
+    expect(page.locator("#card-health tbody tr")).to_have_count(len(news["now"]["groups"]))
+    assert "\u2013" not in page.locator("#card-health").inner_text()
+    assert complaints == []
+    dashboard.close()
 
 
 # --- whatever is missing ----------------------------------------------------------------------------------
