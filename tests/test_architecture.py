@@ -55,10 +55,21 @@ ALLOWED: dict[str, set[str]] = {
     "learning": LEARNING - {"rollout"},
     "evaluation": LEARNING,
     "report": {"errors", "drawings"},
+    "dashboard": {"errors", "report"},
     "runtime": {*LEARNING, "", "evaluation", "report"},
     "distributed": {*LEARNING, "", "addresses", "evaluation", "report", "runtime", "servers"},
     "benchmarking": {*LEARNING, "runtime"},
-    "cli": {*LEARNING, "", "evaluation", "report", "runtime", "benchmarking", "distributed", *SUPERVISION},
+    "cli": {
+        *LEARNING,
+        "",
+        "evaluation",
+        "report",
+        "runtime",
+        "benchmarking",
+        "dashboard",
+        "distributed",
+        *SUPERVISION,
+    },
     "__main__": {"cli"},
 }
 

@@ -1,0 +1,83 @@
+"""``dials dashboard``: a page that shows a run while it trains."""
+
+import os
+import signal
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+
+import click
+
+from dials_async.errors import RunNotFoundError
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option(
+    "--address",
+    default="127.0.0.1:8265",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where to serve it; port 0: a free one.",
+)
+@click.option("--no-browser", is_flag=True, help="Open no browser.")
+def dashboard(run: str | None, address: str, no_browser: bool) -> None:
+    """Show RUN live in the browser: throughput, returns, influence, policy lag, queues, processes.
+
+    Without RUN it is the one that was trained last. Finished runs are shown too. The page needs nothing but
+    this command, and the run does not notice it.
+
+    \b
+    Examples:
+      dials dashboard
+      dials dashboard demo --address :0         # any free port
+      ssh -L 8265:localhost:8265 HOST           # to see a run on another machine: then open localhost:8265
+    """
+    from dials_async.dashboard import FolderSource, serve
+    from dials_async.dashboard.server import parse_address
+    from dials_async.runtime.folder import find_run
+
+    where = parse_address(address)
+    folder = find_run(run) if run else newest_run()
+    server = serve(FolderSource(folder), where)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if not where.is_loopback:
+            click.echo(
+                "dials: warning: there is no password, whoever reaches this address can look", err=True
+            )
+        name = folder.resolve().name
+        click.echo(f"dashboard of '{name}': {server.url} (Ctrl-C ends it; the run goes on)")
+        if not no_browser and sys.stdout.isatty() and _has_display():
+            # Some browsers return when they are closed: nobody waits for that.
+            threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        click.echo()
+    finally:
+        server.close()
+
+
+def newest_run() -> Path:
+    """Folder of the run that was trained last, by the time of its live.json. Raises RunNotFoundError."""
+    from dials_async.runtime.folder import CONFIG, LIVE, runs_root
+
+    found = {}
+    for path in runs_root().glob(f"*/{LIVE}"):
+        try:
+            found[path.parent] = path.stat().st_mtime
+        except OSError:  # removed meanwhile
+            continue
+    if found:
+        return max(found, key=lambda folder: found[folder])
+    others = sorted(path.parent.name for path in runs_root().glob(f"*/{CONFIG}"))
+    if others:
+        raise RunNotFoundError(
+            f"no run in {runs_root()} was trained with live news: say which to show, {', '.join(others[:8])}"
+        )
+    raise RunNotFoundError(f"no run in {runs_root()} yet: start one, 'dials train warehouse-4 --run demo'")
+
+
+def _has_display() -> bool:
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
