@@ -1,4 +1,4 @@
-"""Where the message broker and the store are: URLs from the environment, and how to show one safely."""
+"""Where the servers are: URLs and ports from the environment, and how to show a URL safely."""
 
 import os
 from urllib.parse import urlsplit, urlunsplit
@@ -7,6 +7,7 @@ from dials_async.errors import ConfigError
 
 AMQP_VARIABLE, REDIS_VARIABLE = "DIALS_AMQP_URL", "DIALS_REDIS_URL"
 _AMQP_PORT, _REDIS_PORT = "DIALS_AMQP_PORT", "DIALS_REDIS_PORT"
+_AMQP_METRICS_PORT, _PROMETHEUS_PORT = "DIALS_AMQP_METRICS_PORT", "DIALS_PROMETHEUS_PORT"
 
 
 def amqp_url() -> str:
@@ -34,6 +35,16 @@ def amqp_port() -> int:
 def redis_port() -> int:
     """$DIALS_REDIS_PORT, where a private Redis listens; its usual port without it. Raises ConfigError."""
     return _port(_REDIS_PORT, 6379)
+
+
+def amqp_metrics_port() -> int:
+    """$DIALS_AMQP_METRICS_PORT, where a private RabbitMQ serves its metrics. Raises ConfigError."""
+    return _port(_AMQP_METRICS_PORT, 17692)
+
+
+def prometheus_port() -> int:
+    """$DIALS_PROMETHEUS_PORT, where a private Prometheus listens. Raises ConfigError."""
+    return _port(_PROMETHEUS_PORT, 17090)
 
 
 def without_password(url: str) -> str:

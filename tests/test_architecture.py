@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "addresses": {"errors"},
     "messaging": {"errors", "addresses", "metrics"},
     "store": {"errors", "addresses"},
-    "servers": {"errors", "addresses", "supervise"},
+    "servers": {"errors", "addresses", "supervise", "metrics"},
     "supervise": {"errors"},
     "groups": {"errors", "config", "domains", "kernels", "networks"},
     "run_context": LEARNING - {"learning", "rollout"},

@@ -241,19 +241,21 @@ def forget(name: str) -> None:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["rabbitmq", "redis"]))
+@click.argument("kind", type=click.Choice(["rabbitmq", "redis", "prometheus"]))
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Data and log.  [default: runs/.servers/KIND]"
 )
 def server(kind: str, folder: Path | None) -> None:
-    """Run a private RabbitMQ or Redis in the foreground, on loopback (what the Procfile starts).
+    """Run a private RabbitMQ, Redis or Prometheus in the foreground, on loopback (what the Procfile starts).
 
-    Ports: $DIALS_AMQP_PORT and $DIALS_REDIS_PORT. Where $DIALS_AMQP_URL or $DIALS_REDIS_URL names a server
-    that runs already, nothing is started.
+    Ports: $DIALS_AMQP_PORT, $DIALS_REDIS_PORT and $DIALS_PROMETHEUS_PORT. Where $DIALS_AMQP_URL or
+    $DIALS_REDIS_URL names a server that runs already, nothing is started. RabbitMQ serves its metrics at
+    $DIALS_AMQP_METRICS_PORT. Prometheus reads monitoring/prometheus.yml of the working directory.
 
     \b
     Example:
       dials server redis
+      dials server prometheus
       DIALS_AMQP_PORT=17672 dials server rabbitmq
     """
     from dials_async.servers.foreground import run_in_foreground

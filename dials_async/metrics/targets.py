@@ -1,15 +1,18 @@
 """Where Prometheus finds the processes: a small file for each, in a folder that Prometheus watches."""
 
 import contextlib
+import hashlib
 import json
 import os
-import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from dials_async.errors import UsageError
+
+#: A file name has at most 255 bytes, with the hash and the suffixes.
+_LONGEST_NAME = 150
 
 
 def targets_root() -> Path:
@@ -46,6 +49,8 @@ def register(job: str, name: str, address: str, labels: Mapping[str, str]) -> Ta
         temporary.write_text(content, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):  # a full disk leaves half a file
+            temporary.unlink()
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
     return Target(path, content)
 
@@ -60,5 +65,8 @@ def forget_run(run: str) -> None:
 
 def _safe(name: str) -> str:
     """A file name of its own for every name."""
-    plain = re.sub(r"[^A-Za-z0-9._@-]", "_", name)[:150]
-    return plain if plain == name else f"{plain}-{zlib.crc32(name.encode()):08x}"
+    plain = quote(name, safe="@", errors="surrogatepass")
+    if len(plain) <= _LONGEST_NAME:
+        return plain
+    # "%-" comes from no other name: what quote() writes behind % is a hexadecimal digit.
+    return f"{plain[:_LONGEST_NAME]}%-{hashlib.sha256(plain.encode()).hexdigest()}"

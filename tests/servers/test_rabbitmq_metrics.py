@@ -1,0 +1,121 @@
+"""RabbitMQ's own metrics: served on loopback alone, never in the way of a start or a stop."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pika
+import pytest
+
+from dials_async.errors import ServerError
+from dials_async.servers.private import lasting_port
+from dials_async.servers.rabbitmq import RabbitServer
+
+#: What ``dials server`` gives it from SIGTERM to SIGKILL, so that honcho's 5 s are enough.
+STOP_S = 2.5
+
+SCRAPED = "/metrics/detailed?family=queue_coarse_metrics&family=queue_consumer_count"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RabbitServer]:
+    port = lasting_port()
+    server = RabbitServer(tmp_path, port, metrics_port=lasting_port(port))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def read(port: int, path: str = SCRAPED) -> tuple[str, http.client.HTTPConnection]:
+    """The page, and the connection, as Prometheus keeps it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    return answer.read().decode(), connection
+
+
+def processes_of(folder: Path) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if str(folder).encode() in path.read_bytes() and path.parent.name != str(os.getpid()):
+                found.append((path.parent / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+def test_queues_are_served_and_neither_connections_nor_scrapes_hold_up_the_stop(server: RabbitServer) -> None:
+    assert server.metrics_port is not None
+    client = pika.BlockingConnection(pika.URLParameters(server.url))
+    channel = client.channel()
+    for number in range(50):
+        channel.queue_declare(f"dials.city.experience.{number}", durable=True)
+    channel.basic_publish("", "dials.city.experience.7", b"x" * 100_000)
+    # Queues count anew every 5 s
+    deadline, wanted = time.monotonic() + 20, 'queue="dials.city.experience.7"} 1\n'
+    while wanted not in (page := read(server.metrics_port)[0]) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert f'rabbitmq_detailed_queue_messages_ready{{vhost="/",{wanted}' in page
+    assert "rabbitmq_detailed_queue_consumers" in page
+    # Only this machine reaches it
+    with socket.socket() as other, pytest.raises(OSError, match="refused"):
+        other.connect(("127.0.0.2", server.metrics_port))
+    # When it is stopped while others are connected, then it leaves by itself, with 0, and in time
+    _, kept = read(server.metrics_port)
+    process = server.process
+    assert process is not None
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert time.monotonic() - began < STOP_S
+    server.stop()
+    assert not processes_of(server.folder)
+    kept.close()
+
+
+def test_it_comes_back_with_its_metrics_after_a_crash(server: RabbitServer) -> None:
+    assert server.metrics_port is not None
+    _, kept = read(server.metrics_port)
+    server.kill()
+    server.start()
+    assert "rabbitmq_detailed" in read(server.metrics_port)[0]
+    kept.close()
+
+
+def test_a_taken_port_costs_the_metrics_and_not_the_server(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        with pytest.raises(ServerError, match=f"RabbitMQ's metrics cannot listen on 127.0.0.1:{taken}"):
+            RabbitServer(tmp_path / "one", lasting_port(), metrics_port=taken).start()
+        runs, port = tmp_path / "runs", lasting_port()
+        ports = {"DIALS_RUNS": str(runs), "DIALS_AMQP_PORT": str(port), "DIALS_AMQP_METRICS_PORT": str(taken)}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("DIALS_")}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dials_async", "server", "rabbitmq"],
+            env={**kept, **ports},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        try:
+            assert process.stderr.readline().startswith(
+                f"RabbitMQ's metrics cannot listen on 127.0.0.1:{taken}"
+            )
+            RabbitServer(tmp_path / "look", port).wait_until_it_answers()
+            assert not list(runs.glob(".targets/*/*"))
+        finally:
+            process.terminate()
+            assert process.wait(30) == 0
+    assert not processes_of(tmp_path)
