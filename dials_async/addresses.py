@@ -6,7 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 from dials_async.errors import ConfigError
 
 AMQP_VARIABLE, REDIS_VARIABLE = "DIALS_AMQP_URL", "DIALS_REDIS_URL"
-_AMQP_PORT, _REDIS_PORT = "DIALS_AMQP_PORT", "DIALS_REDIS_PORT"
+_AMQP_PORT, REDIS_PORT_VARIABLE = "DIALS_AMQP_PORT", "DIALS_REDIS_PORT"
 _AMQP_METRICS_PORT, _PROMETHEUS_PORT = "DIALS_AMQP_METRICS_PORT", "DIALS_PROMETHEUS_PORT"
 
 
@@ -34,7 +34,7 @@ def amqp_port() -> int:
 
 def redis_port() -> int:
     """$DIALS_REDIS_PORT, where a private Redis listens; its usual port without it. Raises ConfigError."""
-    return _port(_REDIS_PORT, 6379)
+    return _port(REDIS_PORT_VARIABLE, 6379)
 
 
 def amqp_metrics_port() -> int:

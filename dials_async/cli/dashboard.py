@@ -6,10 +6,14 @@ import sys
 import threading
 import webbrowser
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dials_async.errors import RunNotFoundError
+
+if TYPE_CHECKING:
+    from dials_async.dashboard import Source
 
 
 @click.command()
@@ -26,7 +30,8 @@ def dashboard(run: str | None, address: str, no_browser: bool) -> None:
     """Show RUN live in the browser: throughput, returns, influence, policy lag, queues, processes.
 
     Without RUN it is the one that was trained last. Finished runs are shown too. The page needs nothing but
-    this command, and the run does not notice it.
+    this command, and the run does not notice it. A distributed run whose folder is on another host is looked
+    at through $DIALS_REDIS_URL and $DIALS_AMQP_URL.
 
     \b
     Examples:
@@ -35,19 +40,19 @@ def dashboard(run: str | None, address: str, no_browser: bool) -> None:
       ssh -L 8265:localhost:8265 HOST           # to see a run on another machine: then open localhost:8265
     """
     from dials_async.dashboard import FolderSource, serve
-    from dials_async.dashboard.server import parse_address
-    from dials_async.runtime.folder import find_run
+    from dials_async.listening import parse_address
 
-    where = parse_address(address)
-    folder = find_run(run) if run else newest_run()
-    server = serve(FolderSource(folder), where)
+    where = parse_address(address, "--address")
+    folder = find(run) if run else newest_run()
+    source = FolderSource(folder) if folder else watched(str(run))
+    server = serve(source, where)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if not where.is_loopback:
             click.echo(
                 "dials: warning: there is no password, whoever reaches this address can look", err=True
             )
-        name = folder.resolve().name
+        name = folder.resolve().name if folder else run
         click.echo(f"dashboard of '{name}': {server.url} (Ctrl-C ends it; the run goes on)")
         if not no_browser and sys.stdout.isatty() and _has_display():
             # Some browsers return when they are closed: nobody waits for that.
@@ -57,6 +62,29 @@ def dashboard(run: str | None, address: str, no_browser: bool) -> None:
         click.echo()
     finally:
         server.close()
+
+
+def find(run: str) -> Path | None:
+    """Folder of ``run``; None if there is none here, and servers are named that may know it.
+
+    Raises RunNotFoundError.
+    """
+    from dials_async.addresses import REDIS_PORT_VARIABLE, REDIS_VARIABLE
+    from dials_async.runtime.folder import find_run
+
+    try:
+        return find_run(run)
+    except RunNotFoundError:
+        if not os.environ.keys() & {REDIS_VARIABLE, REDIS_PORT_VARIABLE}:
+            raise
+        return None
+
+
+def watched(run: str) -> "Source":
+    """A distributed run that is trained elsewhere. Raises RunNotFoundError, BrokerError, StoreError."""
+    from dials_async.distributed.watch import RunWatcher
+
+    return RunWatcher(run)
 
 
 def newest_run() -> Path:

@@ -52,6 +52,14 @@ def presets(as_json: bool) -> None:
 @settings_option
 @click.option("--resume", "resumes", is_flag=True, help="Go on with the run --run, exactly where it stopped.")
 @click.option("--quiet", is_flag=True, help="No progress.")
+@click.option(
+    "--dashboard",
+    "dashboard_address",
+    metavar="HOST:PORT",
+    is_flag=False,
+    flag_value="127.0.0.1:8265",
+    help="Serve the run's dashboard meanwhile.  [without a value: 127.0.0.1:8265]",
+)
 @metrics_option
 @json_option
 def train(
@@ -65,6 +73,7 @@ def train(
     resumes: bool,
     quiet: bool,
     metrics_address: str,
+    dashboard_address: str | None,
     as_json: bool,
 ) -> None:
     """Train PRESET (a name from 'dials presets', or a TOML file) on this machine.
@@ -75,6 +84,7 @@ def train(
     \b
     Examples:
       dials train warehouse-4
+      dials train warehouse-4 --dashboard
       dials train warehouse-25 --run big --seed 7 --workers 2
       dials train warehouse-4 --simulator gs --set ppo.learning_rate=1e-3
       dials train --run big --resume
@@ -82,6 +92,7 @@ def train(
     """
     from dials_async.runtime import training
 
+    watching = training.Watching(quiet, metrics_address, dashboard_address)
     if resumes:
         if name is None:
             raise UsageError("--resume needs the run to go on with: --run NAME")
@@ -93,9 +104,7 @@ def train(
             )
         from dials_async.runtime.folder import find_run
 
-        outcome = training.resume(
-            find_run(name), steps, workers, _command_line(), quiet, metrics_address, settings
-        )
+        outcome = training.resume(find_run(name), steps, workers, _command_line(), watching, settings)
     else:
         if preset is None:
             raise UsageError(
@@ -108,7 +117,7 @@ def train(
         if workers is not None:
             overrides["runtime"] = {"workers": workers}
         config = load_config(preset, settings, overrides)
-        outcome = training.train(name, config, _command_line(), quiet, metrics_address)
+        outcome = training.train(name, config, _command_line(), watching)
     if outcome.summary is None:
         hint = f"dials train --run {outcome.folder.name} --resume"
         click.echo(f"stopped; everything is saved in {outcome.folder}. Go on with: {hint}", err=True)

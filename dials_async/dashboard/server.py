@@ -13,7 +13,6 @@ import socketserver
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
@@ -21,6 +20,7 @@ from typing import Any, ClassVar
 from dials_async.dashboard.document import document
 from dials_async.dashboard.source import Source
 from dials_async.errors import UsageError
+from dials_async.listening import Address, parse_address
 
 #: Where the dashboard is unless the user says otherwise.
 DEFAULT_ADDRESS = "127.0.0.1:8265"
@@ -30,42 +30,6 @@ REQUEST_S = 10.0
 
 #: By which a browser on this machine, or at the near end of an SSH tunnel, asks for a server on loopback.
 _LOCAL_NAMES = {"localhost", "127.0.0.1", "[::1]"}
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where to listen; port 0 lets the system choose a free one."""
-
-    host: str
-    port: int
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether nobody on other machines can reach it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-    def url(self, port: int) -> str:
-        """What to open in a browser when the server listens on ``port``."""
-        host = self.host
-        if host in ("0.0.0.0", "::"):  # every interface: the machine's name leads to one of them
-            host = socket.gethostname()
-        return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
-
-
-def parse_address(text: str) -> Address:
-    """'127.0.0.1:8265', ':8265' (on loopback), '[::1]:8265'. Raises UsageError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or not port.isascii() or int(port) > 65535:
-        raise UsageError(f"--address {text}: expected HOST:PORT, for example {DEFAULT_ADDRESS}")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if ":" in bare and bare == host:
-        raise UsageError(f"--address {text}: an IPv6 address stands in brackets, for example [::1]:8265")
-    return Address(bare or "127.0.0.1", int(port))
 
 
 class Dashboard:
@@ -91,7 +55,7 @@ def serve(source: Source, address: Address | str = DEFAULT_ADDRESS) -> Dashboard
 
     Raises UsageError if ``address`` cannot be listened on; the message names --address.
     """
-    where = parse_address(address) if isinstance(address, str) else address
+    where = parse_address(address, "--address") if isinstance(address, str) else address
     document()  # a broken installation shows here, not at the first request
     try:
         server = _Server(where, source)
@@ -100,7 +64,7 @@ def serve(source: Source, address: Address | str = DEFAULT_ADDRESS) -> Dashboard
             f"the dashboard cannot listen on {where.host}:{where.port}: {_reason(error)}; "
             "choose another with --address, or a free port with --address :0"
         ) from error
-    return Dashboard(server, where.url(server.server_address[1]))
+    return Dashboard(server, f"http://{where.reached_at(server.server_address[1])}/")
 
 
 def _reason(error: OSError) -> str:

@@ -112,7 +112,7 @@ def run_chaos(
     folder.mkdir(parents=True)
     os.environ["DIALS_RUNS"] = str(folder / "runs")
     start = time.monotonic()
-    undisturbed = training.train("undisturbed", config, "dials chaos", quiet=True)
+    undisturbed = training.train("undisturbed", config, "dials chaos", watching=training.QUIETLY)
     if undisturbed.summary is None:
         raise TrainingError("the undisturbed run was stopped")
     undisturbed_s = time.monotonic() - start

@@ -8,32 +8,25 @@ from contextlib import contextmanager
 from prometheus_client import start_http_server
 
 from dials_async.errors import DialsError, UsageError
+from dials_async.listening import parse_address
 from dials_async.metrics.instruments import Metrics
 from dials_async.metrics.targets import register
 
 #: Any free port, on loopback: Prometheus finds it by its file.
 DEFAULT_ADDRESS = "127.0.0.1:0"
 
+#: Where the command line takes the address.
+OPTION = "--metrics-address"
+
 #: In place of an address: nothing is counted, nothing is served.
 OFF = "off"
-
-#: Addresses that stand for all of a host's own.
-_ALL = ("", "0.0.0.0", "::")
-
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Host and port of ``host:port``, ``:port`` or ``[host]:port``. Raises UsageError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"'{text}' is no address: HOST:PORT, for example 127.0.0.1:9100 (port 0: any)")
-    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def make_metrics(address: str) -> Metrics:
     """The counters of a process that will be served at ``address``. Raises UsageError if it is none."""
     if address == OFF:
         return Metrics(counting=False)
-    parse_address(address)
+    parse_address(address, OPTION)
     return Metrics()
 
 
@@ -46,15 +39,15 @@ def exposed(metrics: Metrics, address: str, run: str, role: str, process: str) -
     if not metrics.counting:
         yield None
         return
-    host, port = parse_address(address)
+    where = parse_address(address, OPTION)
     try:
-        server, thread = start_http_server(port, host, metrics.registry)
+        server, thread = start_http_server(where.port, where.host, metrics.registry)
     except OSError as error:
         raise UsageError(
-            f"cannot serve metrics at {address}: {error.strerror or error}; choose another --metrics-address"
+            f"cannot serve metrics at {address}: {error.strerror or error}; choose another {OPTION}"
         ) from None
     here = socket.gethostname()
-    reachable = f"{here if host in _ALL else f'[{host}]' if ':' in host else host}:{server.server_port}"
+    reachable = where.reached_at(server.server_port)
     metrics.member.info({"run": run, "role": role, "process": process, "host": here})
     target = None
     try:

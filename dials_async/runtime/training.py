@@ -5,17 +5,19 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 from dials_async.config import Config, load_config
+from dials_async.dashboard import FolderSource, serve
 from dials_async.domains.registry import machine_options, make_domain
 from dials_async.errors import ConfigError, InterruptedRunError
 from dials_async.influence.schedule import make_clock
+from dials_async.listening import parse_address
 from dials_async.metrics.endpoint import OFF, exposed, make_metrics
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.files import has_checkpoint
@@ -56,13 +58,23 @@ def default_name(config: Config) -> str:
     return "-".join(parts)
 
 
-def train(
-    name: str | None,
-    config: Config,
-    command: str,
-    quiet: bool = False,
-    metrics_address: str = OFF,
-) -> Outcome:
+@dataclass(frozen=True)
+class Watching:
+    """How a run is watched while it trains."""
+
+    quiet: bool = False
+    """No progress on the terminal."""
+    metrics_address: str = OFF
+    """Where Prometheus reads its numbers (``dials_async.metrics.endpoint``)."""
+    dashboard_address: str | None = None
+    """Where this process serves the run's dashboard; None: nowhere."""
+
+
+#: By nobody.
+QUIETLY = Watching(quiet=True)
+
+
+def train(name: str | None, config: Config, command: str, watching: Watching = QUIETLY) -> Outcome:
     """Train a new run; without a name it gets one.
 
     Raises UsageError before anything is written, TrainingError if it cannot go on.
@@ -70,11 +82,11 @@ def train(
     if name is None:
         name = default_name(config)
     EmbeddedRun(name, config, Path(), resume=False)  # finds what is wrong before the folder is made
-    metrics = make_metrics(metrics_address)
+    metrics = make_metrics(watching.metrics_address)
     folder = create_run(name, config)
     with locked(folder):
         run = EmbeddedRun(name, config, folder, False, metrics)
-        return _carry_out(run, folder, command, quiet, metrics_address)
+        return _carry_out(run, folder, command, watching)
 
 
 def resume(
@@ -82,8 +94,7 @@ def resume(
     steps: int | None,
     workers: int | None,
     command: str,
-    quiet: bool = False,
-    metrics_address: str = OFF,
+    watching: Watching = QUIETLY,
     settings: Sequence[str] = (),
 ) -> Outcome:
     """Go on with an interrupted run, or extend a finished one to more ``steps``.
@@ -96,17 +107,15 @@ def resume(
         config = carried_out_by(read_config(folder), folder, settings)
         if workers is not None:
             config = replace(config, runtime=replace(config.runtime, workers=workers))
-        return _resume(folder, config, steps, command, quiet, metrics_address)
+        return _resume(folder, config, steps, command, watching)
 
 
-def _resume(
-    folder: Path, config: Config, steps: int | None, command: str, quiet: bool, metrics_address: str
-) -> Outcome:
+def _resume(folder: Path, config: Config, steps: int | None, command: str, watching: Watching) -> Outcome:
     finished = is_finished(folder, config)
     longer = extend(config, steps, finished)
     # A run that was stopped before its first checkpoint has lost nothing: it begins again.
     saved = finished or has_checkpoint(folder)
-    run = EmbeddedRun(folder.name, longer, folder, saved, make_metrics(metrics_address))
+    run = EmbeddedRun(folder.name, longer, folder, saved, make_metrics(watching.metrics_address))
     if finished and run.start_steps >= run.context.clock.total_steps:
         raise ConfigError(
             f"the run '{folder.name}' is finished ({run.start_steps:,} steps per agent): "
@@ -123,7 +132,7 @@ def _resume(
     write_atomically(folder / CONFIG, longer.to_toml())
     for note in run.notes:
         print(f"note: {note}", file=sys.stderr)
-    return _carry_out(run, folder, command, quiet, metrics_address)
+    return _carry_out(run, folder, command, watching)
 
 
 def carried_out_by(config: Config, folder: Path, settings: Sequence[str]) -> Config:
@@ -170,13 +179,14 @@ def extend(config: Config, steps: int | None, finished: bool) -> Config:
     )
 
 
-def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool, metrics_address: str) -> Outcome:
+def _carry_out(run: EmbeddedRun, folder: Path, command: str, watching: Watching) -> Outcome:
     try:
-        compile_kernels(run.context.config, quiet)
+        compile_kernels(run.context.config, watching.quiet)
         with (
-            exposed(run.context.metrics, metrics_address, folder.name, "train", "train"),
+            exposed(run.context.metrics, watching.metrics_address, folder.name, "train", "train"),
+            _dashboard(folder, watching.dashboard_address),
             _StopOnSignals(run.context.stop),
-            ProgressView(run.context, run.context.phases.busy_with, quiet) as view,
+            ProgressView(run.context, run.context.phases.busy_with, watching.quiet) as view,
         ):
             run.start()
             complete = run.wait(view.update)
@@ -188,6 +198,20 @@ def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool, metric
     if not complete:
         return Outcome(folder, False, None)
     return Outcome(folder, True, run.files.finish(command))
+
+
+@contextmanager
+def _dashboard(folder: Path, address: str | None) -> Iterator[None]:
+    """Serve the dashboard of the run in ``folder`` as long as the block lasts. Raises UsageError."""
+    if address is None:
+        yield
+        return
+    dashboard = serve(FolderSource(folder), parse_address(address, "--dashboard"))
+    print(f"dashboard: {dashboard.url}", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        dashboard.close()
 
 
 class _StopOnSignals(AbstractContextManager["_StopOnSignals"]):

@@ -36,6 +36,6 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two-runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIALS_RUNS", str(folder))
-        training.train("one", small_config(), "dials train ...", quiet=True)
-        training.train("two", small_config("run.simulator=gs"), "dials train ...", quiet=True)
+        training.train("one", small_config(), "dials train ...", watching=training.QUIETLY)
+        training.train("two", small_config("run.simulator=gs"), "dials train ...", watching=training.QUIETLY)
     return folder

@@ -321,7 +321,7 @@ def test_what_a_run_really_writes_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_page: Open, complaints: list[str]
 ) -> None:
     monkeypatch.setenv("DIALS_RUNS", str(tmp_path))
-    training.train("small", small_config(), "dials train ...", quiet=True)
+    training.train("small", small_config(), "dials train ...", watching=training.QUIETLY)
     news = json.loads((tmp_path / "small" / "live.json").read_text(encoding="utf-8"))
 
     dashboard = serve(FolderSource(tmp_path / "small"), "127.0.0.1:0")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dials_async.dashboard import Dashboard, serve
-from dials_async.dashboard.server import parse_address, to_json
+from dials_async.dashboard.server import to_json
 from dials_async.errors import UsageError
 
 
@@ -190,31 +190,6 @@ def test_an_address_that_is_not_here_is_refused_in_one_line() -> None:
         UsageError, match=r"cannot listen on 203.0.113.7:8265: .*; choose another with --address"
     ):
         serve(Fixed({}), "203.0.113.7:8265")  # a documentation address (RFC 5737): no machine has it
-
-
-@pytest.mark.parametrize(
-    ("text", "host", "port", "loopback"),
-    [
-        ("127.0.0.1:8265", "127.0.0.1", 8265, True),
-        (":0", "127.0.0.1", 0, True),
-        ("localhost:80", "localhost", 80, True),
-        ("[::1]:8265", "::1", 8265, True),
-        ("0.0.0.0:8265", "0.0.0.0", 8265, False),
-        ("[::]:8265", "::", 8265, False),
-        ("trainer.example:1", "trainer.example", 1, False),
-    ],
-)
-def test_addresses_are_understood(text: str, host: str, port: int, loopback: bool) -> None:
-    address = parse_address(text)
-    assert (address.host, address.port, address.is_loopback) == (host, port, loopback)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "8265", "127.0.0.1", "127.0.0.1:", "host:http", "host:70000", "::1:80", "h:²"]
-)
-def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--address"):
-        parse_address(text)
 
 
 def test_numbers_that_browsers_cannot_read_become_null() -> None:

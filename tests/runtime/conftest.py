@@ -21,7 +21,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> training.Outcome:
     """A finished small run with all its files; to be read only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIALS_RUNS", str(tmp_path_factory.mktemp("finished")))
-        return training.train("finished", small_config(), "dials train ...", quiet=True)
+        return training.train("finished", small_config(), "dials train ...", watching=training.QUIETLY)
 
 
 @pytest.fixture(scope="session")

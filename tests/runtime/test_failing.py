@@ -109,11 +109,11 @@ def test_an_error_while_watching_leaves_no_thread_behind(tmp_path: Path) -> None
 
 
 def test_a_run_that_is_being_trained_cannot_be_resumed(runs_folder: Path) -> None:
-    training.train("busy", small_config(), "dials train ...", quiet=True)
+    training.train("busy", small_config(), "dials train ...", watching=training.QUIETLY)
     folder = runs_folder / "busy"
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     with locked(folder), pytest.raises(UsageError, match="'busy' is being trained by another process"):
-        training.resume(folder, 10_000, None, "dials train ...", quiet=True)
+        training.resume(folder, 10_000, None, "dials train ...", watching=training.QUIETLY)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     with locked(folder):  # the refusal took nothing away, and left nothing held
         pass
@@ -139,6 +139,6 @@ def test_a_run_ended_at_once_says_how_to_go_on(runs_folder: Path, monkeypatch: p
     monkeypatch.setattr(EmbeddedRun, "start", lambda _: None)
     monkeypatch.setattr(EmbeddedRun, "wait", interrupted)
     with pytest.raises(InterruptedRunError, match="dials train --run hasty --resume") as caught:
-        training.train("hasty", small_config(), "dials train ...", quiet=True)
+        training.train("hasty", small_config(), "dials train ...", watching=training.QUIETLY)
     assert caught.value.exit_code == 130
     assert (runs_folder / "hasty" / "config.toml").is_file()

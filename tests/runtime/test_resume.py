@@ -141,12 +141,12 @@ def sha(outcome: training.Outcome) -> str:
 def test_a_finished_run_says_how_to_extend_it(finished: training.Outcome) -> None:
     for steps in (None, 6400, 6500):
         with pytest.raises(ConfigError, match=r"is finished \(6,400 steps per agent\).*more with --steps"):
-            training.resume(finished.folder, steps, None, "", quiet=True)
+            training.resume(finished.folder, steps, None, "", watching=training.QUIETLY)
 
 
 def test_fewer_steps_than_before_are_refused(finished: training.Outcome) -> None:
     with pytest.raises(ConfigError, match="--steps 3200 is less than the 6400"):
-        training.resume(finished.folder, 3200, None, "", quiet=True)
+        training.resume(finished.folder, 3200, None, "", watching=training.QUIETLY)
 
 
 def test_a_finished_run_is_extended_and_says_that_the_rate_stays(
@@ -154,7 +154,7 @@ def test_a_finished_run_is_extended_and_says_that_the_rate_stays(
 ) -> None:
     folder = tmp_path / "extended"
     shutil.copytree(finished.folder, folder)
-    outcome = training.resume(folder, 9600, None, "", quiet=True)
+    outcome = training.resume(folder, 9600, None, "", watching=training.QUIETLY)
     assert outcome.summary is not None
     assert outcome.summary["agent_steps"] == 9600
     error = capsys.readouterr().err
@@ -168,7 +168,7 @@ def test_a_finished_run_is_extended_and_says_that_the_rate_stays(
 def test_an_interrupted_run_takes_no_other_number_of_steps() -> None:
     folder = stopped_run("short", small_config(), 1)
     with pytest.raises(ConfigError, match="is not finished: resume it without --steps first"):
-        training.resume(folder, 9600, None, "", quiet=True)
+        training.resume(folder, 9600, None, "", watching=training.QUIETLY)
 
 
 def test_an_extension_stopped_before_its_last_evaluation_can_be_resumed(
@@ -194,10 +194,10 @@ def test_an_extension_stopped_before_its_last_evaluation_can_be_resumed(
     with monkeypatch.context() as patch:
         patch.setattr(Evaluator, "run", never_evaluates)
         patch.setattr(EmbeddedRun, "start", start_and_stop)
-        assert training.resume(folder, 9600, None, "", quiet=True).summary is None
+        assert training.resume(folder, 9600, None, "", watching=training.QUIETLY).summary is None
     assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["agent_steps"] == 6400
     # When it is resumed
-    outcome = training.resume(folder, None, None, "", quiet=True)
+    outcome = training.resume(folder, None, None, "", watching=training.QUIETLY)
     # Then it is finished, not refused
     assert outcome.summary is not None
     assert outcome.summary["agent_steps"] == 9600
@@ -207,7 +207,7 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_again(
     reference: EmbeddedRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = create_run("early", small_config())
-    outcome = training.resume(folder, None, None, "", quiet=True)
+    outcome = training.resume(folder, None, None, "", watching=training.QUIETLY)
     assert sha(outcome) == weights_sha256(reference.context)
     assert "there is no checkpoint of the run 'early': starting from its beginning" in capsys.readouterr().err
 
@@ -220,7 +220,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
-    outcome = training.resume(folder, None, None, "", quiet=True)
+    outcome = training.resume(folder, None, None, "", watching=training.QUIETLY)
     assert older.name < newest.name
     assert f"note: {newest} is damaged: the checksum does not fit the content" in capsys.readouterr().err
     assert sha(outcome) == weights_sha256(reference.context)
@@ -232,7 +232,7 @@ def test_a_run_without_any_good_checkpoint_is_refused() -> None:
         path.write_bytes(path.read_bytes()[:100])
     before = sorted(path.name for path in folder.rglob("*"))
     with pytest.raises(CheckpointError, match="no good checkpoint") as caught:
-        training.resume(folder, None, None, "", quiet=True)
+        training.resume(folder, None, None, "", watching=training.QUIETLY)
     assert caught.value.exit_code == 2
     assert sorted(path.name for path in folder.rglob("*")) == before
 
@@ -248,7 +248,7 @@ PROCESS = (*PROCESS, "schedule.eval_steps=64000", "runtime.checkpoint_seconds=0.
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> training.Outcome:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIALS_RUNS", str(tmp_path_factory.mktemp("undisturbed")))
-        return training.train("whole", small_config(*PROCESS), "", quiet=True)
+        return training.train("whole", small_config(*PROCESS), "", watching=training.QUIETLY)
 
 
 def start_process(*arguments: str) -> subprocess.Popen[str]:
@@ -299,7 +299,7 @@ def test_a_run_killed_twice_ends_as_one_that_was_not(
     assert names <= {"config.toml", "metrics.csv", "refreshes.csv", "checkpoints", "live.json"}
     assert training.read_config(folder) == small_config(*PROCESS)
     # And a resume ends as if nothing had happened
-    assert_same(training.resume(folder, None, None, "", quiet=True), undisturbed)
+    assert_same(training.resume(folder, None, None, "", watching=training.QUIETLY), undisturbed)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -311,4 +311,4 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(
     assert code == 130
     assert "dials train --run ended --resume" in error
     assert "Traceback" not in error
-    assert_same(training.resume(runs_folder / "ended", None, 1, "", quiet=True), undisturbed)
+    assert_same(training.resume(runs_folder / "ended", None, 1, "", watching=training.QUIETLY), undisturbed)

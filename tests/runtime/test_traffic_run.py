@@ -17,7 +17,7 @@ from dials_async.errors import ConfigError
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.folder import create_run, read_config
 from dials_async.runtime.results import weights_sha256
-from dials_async.runtime.training import resume, train
+from dials_async.runtime.training import QUIETLY, resume, train
 from runtime.small import session, small_traffic, train_to_the_end
 
 
@@ -30,7 +30,7 @@ def test_all_simulators_train_on_traffic(
     simulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    outcome = train("small", small_traffic(f"run.simulator={simulator}"), "test", quiet=True)
+    outcome = train("small", small_traffic(f"run.simulator={simulator}"), "test", watching=QUIETLY)
     assert outcome.summary is not None
     assert outcome.summary["baselines"].keys() == {"random", "fixed-time", "actuated", "max-pressure", "sotl"}
     assert 50 < outcome.summary["final_return_mean"] < 300
@@ -70,7 +70,7 @@ def test_a_resume_may_change_where_sumo_runs(tmp_path: Path, monkeypatch: pytest
     _, complete = session(folder, config, stop_when=lambda run: min(run.steps_by_group().values()) >= 2400)
     assert not complete
     # When it goes on over a socket
-    outcome = resume(folder, None, None, "test", quiet=True, settings=["domain.interface=traci"])
+    outcome = resume(folder, None, None, "test", watching=QUIETLY, settings=["domain.interface=traci"])
     # Then it comes to the same weights, and config.toml says what it was
     assert outcome.summary is not None
     assert outcome.summary["weights_sha256"] == expected
@@ -88,7 +88,7 @@ def test_a_resume_changes_nothing_that_results_depend_on(
     folder = create_run("kept", small_traffic())
     free = r"\[runtime\], domain\.interface, domain\.gui, domain\.address only"
     with pytest.raises(ConfigError, match=rf"--set {setting}: a run that goes on may change {free}"):
-        resume(folder, None, None, "test", quiet=True, settings=[setting])
+        resume(folder, None, None, "test", watching=QUIETLY, settings=[setting])
     assert read_config(folder) == small_traffic()
 
 
