@@ -142,7 +142,7 @@ def test_a_taken_port_is_refused_and_address_is_named() -> None:
 @pytest.mark.usefixtures("runs")
 def test_what_is_no_address_is_refused() -> None:
     assert refused("demo", "--address", "8265") == (
-        "dials: --address 8265: expected HOST:PORT, for example 127.0.0.1:8265"
+        "dials: --address 8265: expected HOST:PORT, for example 127.0.0.1:8265 (port 0: any)"
     )
 
 
