@@ -4,11 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: help demo test services sumo lint bench clean
+.PHONY: help demo test services sumo browser lint bench clean
 
 help:
 	@echo "make demo    train 4 warehouse robots and write runs/$(DEMO)/report.html (first time: 2-4 minutes, then half a minute)"
-	@echo "make services  install RabbitMQ and Redis where they are missing (Debian, Ubuntu), for 'honcho start'"
+	@echo "make services  install RabbitMQ, Redis and Prometheus where they are missing (Debian, Ubuntu), for 'honcho start'"
 	@echo "make sumo    install SUMO, for the traffic presets"
 	@echo "make test    the whole test suite (about 12 minutes)"
 	@echo "make lint    ruff and mypy --strict"
@@ -41,7 +41,10 @@ services: .venv/.installed
 sumo: .venv/.installed
 	@sh scripts/sumo.sh
 
-test: .venv/.installed-dev services sumo
+browser:
+	@sh scripts/browser.sh
+
+test: .venv/.installed-dev services sumo browser
 	@echo "Running ruff, mypy and the whole test suite: about 12 minutes on two cores."
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest

@@ -17,7 +17,7 @@ DialsError
 │   ├── VersionConflictError  compare-and-set lost: somebody else committed this version
 │   └── VersionGoneError      a version that was asked for is not kept any more
 ├── SimulatorError        a simulator is missing, of another version, or ended (exit 1)
-├── ServerError           a private RabbitMQ or Redis server is missing or does not start
+├── ServerError           a private server (RabbitMQ, ...) is missing or does not start
 ├── InterruptedRunError   a second Ctrl-C ended a run at once (exit 130)
 └── TrainingError         training cannot go on (a thread died, numbers are not finite)
 """

@@ -12,6 +12,7 @@ from dials_async.addresses import AMQP_VARIABLE, REDIS_VARIABLE
 from dials_async.config import Config
 from dials_async.errors import ServerError
 from dials_async.servers.private import PrivateServer, lasting_port
+from dials_async.servers.prometheus import PrometheusServer
 from dials_async.servers.rabbitmq import RabbitServer
 from dials_async.servers.redis import RedisServer
 
@@ -19,7 +20,7 @@ from dials_async.servers.redis import RedisServer
 END_S = 30.0
 
 #: Processes that the Procfile starts, by their names there.
-KINDS = ("rabbitmq", "redis", "run", "learner", "rollout", "gs_sampler", "evaluator")
+KINDS = ("rabbitmq", "redis", "prometheus", "run", "learner", "rollout", "gs_sampler", "evaluator")
 
 
 class Honcho:
@@ -49,9 +50,15 @@ class Honcho:
         self.log = self.folder / "honcho.log"
         self.names = [f"{kind}.{k + 1}" for kind in KINDS for k in range(counts.get(kind, 1))]
         self._counts = ",".join(["all=1", *(f"{kind}={n}" for kind, n in counts.items())])
+        ports: list[int] = []
+        for _ in range(4):
+            ports.append(lasting_port(*ports))
+        data = self.folder / "runs" / ".servers"
+        rabbitmq = RabbitServer(data / "rabbitmq", ports[0], metrics_port=ports[3])
         self._servers: dict[str, PrivateServer] = {
-            "rabbitmq": RabbitServer(self.folder / "runs" / ".servers" / "rabbitmq", lasting_port()),
-            "redis": RedisServer(self.folder / "runs" / ".servers" / "redis", lasting_port()),
+            "rabbitmq": rabbitmq,
+            "redis": RedisServer(data / "redis", ports[1]),
+            "prometheus": PrometheusServer(data / "prometheus", ports[2]),
         }
         preset = self.folder / f"{run}.toml"
         preset.write_text(config.to_toml(), encoding="utf-8")
@@ -60,7 +67,9 @@ class Honcho:
             "DIALS_RUN": run,
             "DIALS_PRESET": str(preset),
             "DIALS_AMQP_PORT": str(self._servers["rabbitmq"].port),
+            "DIALS_AMQP_METRICS_PORT": str(rabbitmq.metrics_port),
             "DIALS_REDIS_PORT": str(self._servers["redis"].port),
+            "DIALS_PROMETHEUS_PORT": str(self._servers["prometheus"].port),
             **({"DIALS_BEAT_S": str(beat_s)} if beat_s else {}),
             **(environment or {}),
         }
@@ -116,7 +125,7 @@ class Honcho:
         self._process.send_signal(number)
 
     def server(self, kind: str) -> PrivateServer:
-        """The server "rabbitmq" or "redis" of this run, to ask whether it answers."""
+        """The server "rabbitmq", "redis" or "prometheus" of this run, to ask whether it answers."""
         return self._servers[kind]
 
 

@@ -49,14 +49,35 @@ def test_honcho_trains_a_run_to_the_weights_of_an_embedded_one_and_leaves_nothin
     summary = json.loads((tmp_path / "runs" / "small" / "summary.json").read_text())
     assert summary["weights_sha256"] == expected
     assert f"Weights {expected[:16]}" in said
-    for name in honcho.names[2:]:
+    for name in honcho.names[3:]:
         assert f"{name}: " in said
     assert "Traceback" not in said
+    assert "killing it" not in said, said  # servers stop in time, RabbitMQ with its metrics too
+    assert honcho.server("prometheus").log.exists()
+    assert not list((tmp_path / "runs" / ".targets").glob("*/*.json"))
     assert eventually(lambda: not processes_of(tmp_path), 10.0), processes_of(tmp_path)
     # And once more: the run is finished, says so, and how to go on
     with Honcho(config, "small", tmp_path, {}) as again:
         assert again.wait(LONG_S) != 0
     assert "the run 'small' is finished (6,400 steps per agent): extend it with" in again.log.read_text()
+
+
+def test_without_prometheus_all_else_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given all programs of this machine but one
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for folder in os.environ["PATH"].split(os.pathsep):
+        for program in Path(folder).glob("*"):
+            if program.name != "prometheus" and not (programs / program.name).is_symlink():
+                (programs / program.name).symlink_to(program)
+    monkeypatch.setenv("PATH", str(programs))
+    with Honcho(small_config(), "small", tmp_path, {}) as honcho:
+        assert honcho.wait(LONG_S) == 0, honcho.log.read_text(errors="replace")
+    said = honcho.log.read_text(errors="replace")
+    line = "| Prometheus is not installed: 'make services' installs it; training goes on without it"
+    assert said.count(line) == 1, said
+    assert (tmp_path / "runs" / "small" / "summary.json").exists()
+    assert eventually(lambda: not processes_of(tmp_path), 10.0), processes_of(tmp_path)
 
 
 def test_a_run_that_was_interrupted_goes_on_with_the_next_honcho_start(tmp_path: Path) -> None:
