@@ -69,7 +69,7 @@ def _glance() -> Row:
 def _alerts() -> Row:
     panels = [
         rows(
-            "Firing alerts",
+            "Which alerts fire",
             "What docs/monitoring.md has a section on each of.",
             f'ALERTS{{{_RUN}, alertstate="firing"}}',
             {"alertname": "Alert", "severity": "Severity", "process": "Process", "group": "Group"},

@@ -128,8 +128,8 @@ def _refreshes() -> Row:
             dashed="F",
         ),
         lines(
-            "AIP version",
-            "One more with every refresh.",
+            "AIP version over time",
+            "One more with every refresh: steps of even length, at lag 0.",
             "none",
             Query(f"max(dials_aip_version{{{_RUN}}})", "version"),
         ),

@@ -168,6 +168,7 @@ def heat(title: str, description: str, unit: str, expression: str) -> heatmap.Pa
     panel.y_axis(heatmap.YAxisConfig().unit(unit).axis_placement(c.AxisPlacement.LEFT))
     panel.cell_values(heatmap.CellValues().unit("short")).hide_legend()
     panel.rows_frame(heatmap.RowsHeatmapOptions().layout(c.HeatmapCellLayout.LE)).min(0)
+    panel.scale_distribution(common.ScaleDistributionConfig().type(c.ScaleDistribution.LINEAR))
     return panel.show_value(c.VisibilityMode.NEVER).mode(c.TooltipDisplayMode.SINGLE)
 
 
@@ -191,6 +192,7 @@ def rows(
     _common(panel, title, description, "short", [], ALWAYS)
     query = prometheus.Dataquery().expr(expression).format(PromQueryFormat.TABLE).instant()
     panel.with_target(query.ref_id("A").datasource(PROMETHEUS)).no_value(nothing).min(0)
+    panel.align(c.FieldTextAlignment.AUTO)
     order: dict[str, Any] = {name: index for index, name in enumerate(names)}
     only = d.DataTransformerConfig("filterFieldsByName", options={"include": {"names": list(names)}})
     renamed = {"indexByName": order, "renameByName": dict(names), "excludeByName": {}}

@@ -132,7 +132,7 @@ def _durations() -> Row:
         panels += [
             lines(
                 f"{title}: duration",
-                f"Time {what}: the median, and what 95 % stay below. Read off a histogram, so approximate.",
+                f"Time {what}: the median, and what 95 % stay below; approximate.",
                 "s",
                 Query(f"histogram_quantile(0.5, {buckets})", "p50"),
                 Query(f"histogram_quantile(0.95, {buckets})", "p95"),
