@@ -1,0 +1,277 @@
+"""A real run with real servers, watched by a real Prometheus; all that is watched for happens to it.
+
+RabbitMQ and Redis are killed, workers die and come back, queues are full, messages are malformed or too old.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from dials_async.distributed.connection import Connection, connect
+from dials_async.distributed.create import create
+from dials_async.errors import QueueFullError
+from dials_async.groups import Group
+from dials_async.messaging.broker import experience, rollout_tasks
+from dials_async.messaging.schema import Experience, encode_experience
+from dials_async.metrics.targets import register
+from dials_async.servers.private import lasting_port
+from dials_async.servers.prometheus import PrometheusServer
+from dials_async.servers.rabbitmq import RabbitServer
+from dials_async.servers.redis import RedisServer
+from tests.runtime.small import small_config
+
+PROJECT = Path(__file__).parents[2]
+
+#: Of scrapes and rules; Prometheus' own default is a minute, ours 5 s.
+EVERY_S = 1.0
+
+#: Never reached where all is well; the machine may be busy.
+LONG_S = 120.0
+
+RUN = "watched"
+
+#: Never done by itself. Learning takes most of the time (10 epochs), so that learners do not wait by nature.
+SETTINGS = (
+    "run.steps=100000000",
+    "ppo.epochs=10",
+    "rollout.max_policy_lag=2",
+    "schedule.refresh_steps=4800",
+    "schedule.eval_steps=3200",
+    "schedule.eval_episodes=8",
+)
+
+
+class Story:
+    """The run and its surroundings; ``happen`` is the whole of it, in some two minutes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rabbitmq = RabbitServer(folder / "rabbitmq", lasting_port(), metrics_port=lasting_port())
+        self.redis = RedisServer(folder / "redis", lasting_port())
+        self.prometheus = PrometheusServer(
+            folder / "prometheus", lasting_port(), PROJECT / "monitoring/prometheus.yml", EVERY_S
+        )
+        self.environment = {
+            "DIALS_RUNS": str(folder / "runs"),
+            "DIALS_AMQP_URL": self.rabbitmq.url,
+            "DIALS_REDIS_URL": self.redis.url,
+        }
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.begin = self.end = 0.0
+        """Unix time: all processes are up; the story is over."""
+        self.killed_at = self.seen_down_at = 0.0
+        self.starved: Mapping[str, float] = {}
+        """Share of its time that each group's learner waited for experience without any worker."""
+        self.no_worker_fired = False
+        self.fed: Mapping[str, float] = {}
+        """The same, once there were workers again."""
+
+    def happen(self, undo: ExitStack) -> None:
+        """Start everything and let everything happen; ``undo`` ends what was started."""
+        for server in (self.rabbitmq, self.redis, self.prometheus):
+            undo.callback(server.stop)
+            server.start()
+        register("rabbitmq", "private", f"127.0.0.1:{self.rabbitmq.metrics_port}", {})
+        create(RUN, small_config(*SETTINGS))
+        undo.callback(self.stop_all)
+        # The learner first: that it waits for the first AIPs is seen only by who looks before they are there.
+        self.start("keeper", "learner", "evaluator", "rollout")
+        self.until('dials_learner_wait_seconds_total{reason="aips"} > 0')
+        self.start("gs-sampler")
+        self.until(f'count(up{{job="dials"}} == 1) == {len(self.processes)}')
+        self.until("dials_evaluations > 1")
+        self.begin = time.time()
+        connection = undo.enter_context(_Watching())
+        self.until("dials_aip_version > 2")
+        self._a_worker_is_killed_and_comes_back()
+        self._there_is_no_worker_for_a_while()
+        self._a_queue_is_full_of_junk(connection)
+        self._old_experience_comes(connection)
+        self._servers_are_killed_and_come_back()
+        before = self.values("dials_run_committed_steps")[""]
+        self.until(f"dials_run_committed_steps > {before}")
+        self.until("dials_broker_up == 1 and dials_broker_reconnects_total > 0")
+        time.sleep(5 * EVERY_S)
+        self.end = time.time()
+
+    def start(self, *kinds: str) -> None:
+        """Start a process of each kind, as somebody at a shell would."""
+        for kind in kinds:
+            command = [sys.executable, "-m", "dials_async", "worker", kind, "--run", RUN]
+            with open(self.folder / f"{kind}.log", "ab") as log:
+                self.processes[kind] = subprocess.Popen(
+                    [*command, "--name", f"{kind}.1"],
+                    env={**os.environ, **self.environment},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+
+    def stop_all(self) -> None:
+        """End the processes in good order."""
+        for process in self.processes.values():
+            with suppress(ProcessLookupError):
+                process.terminate()
+        for kind, process in self.processes.items():
+            try:
+                process.wait(LONG_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise AssertionError(f"the {kind} does not leave: {self.log_of(kind)}") from None
+
+    def log_of(self, kind: str) -> str:
+        """The end of what a process said."""
+        return (self.folder / f"{kind}.log").read_text(encoding="utf-8")[-2000:]
+
+    def _a_worker_is_killed_and_comes_back(self) -> None:
+        self.killed_at = time.time()
+        self.processes["rollout"].kill()
+        self.processes["rollout"].wait()
+        self.until('up{role="rollout"} == 0')
+        (down,) = self.ask('timestamp(up{role="rollout"} == 0)')
+        self.seen_down_at = float(down["value"][1])
+        self.start("rollout")
+        self.until('up{role="rollout"} == 1')
+
+    def _there_is_no_worker_for_a_while(self) -> None:
+        self.processes["rollout"].terminate()
+        self.processes["rollout"].wait()
+        waiting = 'sum by (group) (rate(dials_learner_wait_seconds_total{reason="experience"}[6s]))'
+        self.until(f"min({waiting}) > 0.95")
+        self.starved = self.values(waiting, "group")
+        self.no_worker_fired = bool(
+            self.ask('ALERTS{alertname="DialsNoWorker", alertstate=~"pending|firing"}')
+        )
+        self.start("rollout")
+        self.until(f"max({waiting}) < 0.9")
+        self.fed = self.values(waiting, "group")
+
+    def _a_queue_is_full_of_junk(self, connection: Connection) -> None:
+        """While the learner stands still: the worker finds no room."""
+        broker, learner, worker = (
+            connection.context.broker,
+            self.processes["learner"],
+            self.processes["rollout"],
+        )
+        worker.send_signal(signal.SIGSTOP)
+        try:
+            deadline = time.monotonic() + LONG_S
+            while broker.depth(rollout_tasks(RUN)) == 0:  # or it had nothing to publish
+                assert time.monotonic() < deadline, self.log_of("learner")
+                time.sleep(0.1)
+            learner.send_signal(signal.SIGSTOP)
+            for agent in range(connection.context.domain.n_agents):
+                with suppress(QueueFullError):
+                    while True:
+                        broker.publish(experience(RUN, agent), b"junk")
+            worker.send_signal(signal.SIGCONT)
+            self.until("dials_messages_refused_total > 0")
+        finally:
+            worker.send_signal(signal.SIGCONT)
+            learner.send_signal(signal.SIGCONT)
+        self.until("sum(dials_messages_dead_lettered_total) > 0")
+        self.until("dials_dead_letters > 0")
+
+    def _old_experience_comes(self, connection: Connection) -> None:
+        """Of version 0, for an update that is next: older than the lag allows. And a copy of the first."""
+        context = connection.context
+        deadline = time.monotonic() + LONG_S
+        while not self.ask('sum(dials_agent_steps_dropped_total{reason="too_old"}) > 0'):
+            assert time.monotonic() < deadline, self.log_of("learner")
+            for group in context.groups:
+                version = context.store.group_version(group.index)
+                for update in (0, version + 1, version + 2):
+                    body = encode_experience(_old_experience(connection, group, update))
+                    with suppress(QueueFullError):
+                        context.broker.publish(experience(RUN, group.agents[0]), body)
+            time.sleep(0.2)
+
+    def _servers_are_killed_and_come_back(self) -> None:
+        self.rabbitmq.kill()
+        self.until("min(dials_broker_up) == 0")
+        self.rabbitmq.start()
+        self.until("min(dials_broker_up) == 1")
+        self.redis.kill()
+        self.until("min(dials_store_up) == 0")
+        self.redis.start()
+        self.until("min(dials_store_up) == 1")
+
+    def until(self, query: str) -> None:
+        """Wait until Prometheus answers ``query`` with something."""
+        deadline = time.monotonic() + LONG_S
+        while not self.ask(query):
+            assert time.monotonic() < deadline, f"never: {query}"
+            for kind, process in self.processes.items():
+                assert process.poll() is None or kind == "rollout", f"{kind} ended: {self.log_of(kind)}"
+            time.sleep(0.25)
+
+    def ask(self, query: str) -> list[dict[str, Any]]:
+        """What Prometheus answers now. Raises AssertionError if it does not understand."""
+        return _get(f"{self.prometheus.url}/api/v1/query", {"query": query})
+
+    def ask_range(self, query: str) -> list[dict[str, Any]]:
+        """What it answers over the whole story, every second."""
+        times = {"start": str(self.begin), "end": str(self.end), "step": str(EVERY_S)}
+        return _get(f"{self.prometheus.url}/api/v1/query_range", {"query": query, **times})
+
+    def values(self, query: str, label: str = "") -> dict[str, float]:
+        """By the value of ``label``."""
+        return {row["metric"].get(label, ""): float(row["value"][1]) for row in self.ask(query)}
+
+
+class _Watching:
+    """A connection that takes no part."""
+
+    def __enter__(self) -> Connection:
+        self.stop = Event()
+        self.connection = connect(RUN, self.stop)
+        return self.connection
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.connection.close()
+
+
+def _old_experience(connection: Connection, group: Group, update: int) -> Experience:
+    context = connection.context
+    episodes, steps = context.config.rollout.episodes_per_task, context.domain.episode_steps
+    return Experience(
+        run=RUN,
+        task_id=f"ials/g{group.index}/u{update}/t0",
+        agent=group.agents[0],
+        update=update,
+        index=0,
+        policy_version=0,
+        aip_version=1,
+        worker="the past",
+        made_at=time.time(),
+        observations=np.zeros((episodes, steps + 1, group.spec.observation_bytes), np.uint8),
+        actions=np.zeros((episodes, steps), np.uint8),
+        rewards=np.zeros((episodes, steps), np.float32),
+        log_probs=np.full((episodes, steps), -1.0, np.float32),
+        terminated=np.zeros(episodes, np.uint8),
+        truncated=np.ones(episodes, np.uint8),
+    )
+
+
+def _get(url: str, parameters: Mapping[str, str]) -> list[dict[str, Any]]:
+    try:
+        with urllib.request.urlopen(f"{url}?{urllib.parse.urlencode(parameters)}", timeout=30) as answer:
+            result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{parameters['query']}: {error.read().decode()}") from None
+    return result
