@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -19,6 +19,7 @@ from dials_async.errors import ConfigError, InterruptedRunError
 from dials_async.influence.schedule import make_clock
 from dials_async.listening import parse_address
 from dials_async.metrics.endpoint import OFF, exposed, make_metrics
+from dials_async.metrics.instruments import Metrics
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.files import has_checkpoint
 from dials_async.runtime.folder import (
@@ -27,6 +28,8 @@ from dials_async.runtime.folder import (
     create_run,
     locked,
     read_config,
+    require_new,
+    run_path,
     write_atomically,
 )
 from dials_async.runtime.progress import ProgressView
@@ -82,11 +85,12 @@ def train(name: str | None, config: Config, command: str, watching: Watching = Q
     if name is None:
         name = default_name(config)
     EmbeddedRun(name, config, Path(), resume=False)  # finds what is wrong before the folder is made
-    metrics = make_metrics(watching.metrics_address)
-    folder = create_run(name, config)
-    with locked(folder):
-        run = EmbeddedRun(name, config, folder, False, metrics)
-        return _carry_out(run, folder, command, watching)
+    require_new(name)
+    with _watched(name, run_path(name), watching) as metrics:  # so does a port that is taken
+        folder = create_run(name, config)
+        with locked(folder):
+            run = EmbeddedRun(name, config, folder, False, metrics)
+            return _carry_out(run, folder, command, watching.quiet)
 
 
 def resume(
@@ -107,15 +111,18 @@ def resume(
         config = carried_out_by(read_config(folder), folder, settings)
         if workers is not None:
             config = replace(config, runtime=replace(config.runtime, workers=workers))
-        return _resume(folder, config, steps, command, watching)
+        with _watched(folder.name, folder, watching) as metrics:
+            return _resume(folder, config, steps, command, watching.quiet, metrics)
 
 
-def _resume(folder: Path, config: Config, steps: int | None, command: str, watching: Watching) -> Outcome:
+def _resume(
+    folder: Path, config: Config, steps: int | None, command: str, quiet: bool, metrics: Metrics
+) -> Outcome:
     finished = is_finished(folder, config)
     longer = extend(config, steps, finished)
     # A run that was stopped before its first checkpoint has lost nothing: it begins again.
     saved = finished or has_checkpoint(folder)
-    run = EmbeddedRun(folder.name, longer, folder, saved, make_metrics(watching.metrics_address))
+    run = EmbeddedRun(folder.name, longer, folder, saved, metrics)
     if finished and run.start_steps >= run.context.clock.total_steps:
         raise ConfigError(
             f"the run '{folder.name}' is finished ({run.start_steps:,} steps per agent): "
@@ -132,7 +139,7 @@ def _resume(folder: Path, config: Config, steps: int | None, command: str, watch
     write_atomically(folder / CONFIG, longer.to_toml())
     for note in run.notes:
         print(f"note: {note}", file=sys.stderr)
-    return _carry_out(run, folder, command, watching)
+    return _carry_out(run, folder, command, quiet)
 
 
 def carried_out_by(config: Config, folder: Path, settings: Sequence[str]) -> Config:
@@ -179,14 +186,12 @@ def extend(config: Config, steps: int | None, finished: bool) -> Config:
     )
 
 
-def _carry_out(run: EmbeddedRun, folder: Path, command: str, watching: Watching) -> Outcome:
+def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool) -> Outcome:
     try:
-        compile_kernels(run.context.config, watching.quiet)
+        compile_kernels(run.context.config, quiet)
         with (
-            exposed(run.context.metrics, watching.metrics_address, folder.name, "train", "train"),
-            _dashboard(folder, watching.dashboard_address),
             _StopOnSignals(run.context.stop),
-            ProgressView(run.context, run.context.phases.busy_with, watching.quiet) as view,
+            ProgressView(run.context, run.context.phases.busy_with, quiet) as view,
         ):
             run.start()
             complete = run.wait(view.update)
@@ -201,17 +206,17 @@ def _carry_out(run: EmbeddedRun, folder: Path, command: str, watching: Watching)
 
 
 @contextmanager
-def _dashboard(folder: Path, address: str | None) -> Iterator[None]:
-    """Serve the dashboard of the run in ``folder`` as long as the block lasts. Raises UsageError."""
-    if address is None:
-        yield
-        return
-    dashboard = serve(FolderSource(folder), parse_address(address, "--dashboard"))
-    print(f"dashboard: {dashboard.url}", file=sys.stderr, flush=True)
-    try:
-        yield
-    finally:
-        dashboard.close()
+def _watched(name: str, folder: Path, watching: Watching) -> Iterator[Metrics]:
+    """Serve metrics and dashboard of a run as long as the block lasts. Raises UsageError."""
+    with ExitStack() as served:
+        metrics = make_metrics(watching.metrics_address)
+        if watching.dashboard_address is not None:
+            where = parse_address(watching.dashboard_address, "--dashboard")
+            dashboard = serve(FolderSource(folder), where)
+            served.callback(dashboard.close)
+            print(f"dashboard: {dashboard.url}", file=sys.stderr, flush=True)
+        served.enter_context(exposed(metrics, watching.metrics_address, name, "train", "train"))
+        yield metrics
 
 
 class _StopOnSignals(AbstractContextManager["_StopOnSignals"]):
