@@ -148,8 +148,9 @@ class Recorder:
             "lag_mean": round((lags - self._lags[1]) / used, 4) if used > 0 else None,
             "tasks": now["queues"]["rollout tasks"] + now["queues"]["GS tasks"],
             "experience": now["queues"]["experience"],
-            "workers": sum(process["role"] == "rollout" for process in look.processes),
-            "memory_mib": round(sum(memory), 1),
+            # At its end a run has no processes any more: nothing is known, rather than that it had none.
+            "workers": sum(p["role"] == "rollout" for p in look.processes) if look.processes else None,
+            "memory_mib": round(sum(memory), 1) if memory else None,
         }
         self._lags = (messages, lags)
         for column in COLUMNS:

@@ -1,6 +1,7 @@
 """live.json and the counters of a run: they tell what happened, and are bounded whatever its length."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,13 @@ def test_reasons_are_shown_while_it_runs_and_not_after(tmp_path: Path, made: Mad
         document = read(tmp_path)
         assert document["state"] == now
         assert document["stuck"] == (["no evaluator"] if now == RUNNING else [])
+
+
+def test_of_a_run_without_processes_workers_and_memory_are_not_known(tmp_path: Path, made: Made) -> None:
+    state = LiveState(tmp_path, Metrics(), lambda: replace(made(), processes=[]))
+    state.write(COMPLETE)
+    history = read(tmp_path)["history"]
+    assert (history["workers"], history["memory_mib"]) == ([None], [None])
 
 
 def test_training_goes_on_where_the_file_cannot_be_written(
