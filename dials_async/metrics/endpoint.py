@@ -31,10 +31,18 @@ def make_metrics(address: str) -> Metrics:
 
 
 @contextmanager
-def exposed(metrics: Metrics, address: str, run: str, role: str, process: str) -> Iterator[str | None]:
-    """Serve ``metrics`` and be a target of Prometheus as long as the block lasts.
+def exposed(metrics: Metrics, address: str, run: str, role: str, process: str) -> Iterator[None]:
+    """Serve ``metrics`` and be a target of Prometheus as long as the block lasts. Raises UsageError."""
+    with served(metrics, address) as place, announced(metrics, place, run, role, process):
+        yield
 
-    Yields the URL, None where ``metrics`` counts nothing. Raises UsageError if nothing can listen there.
+
+@contextmanager
+def served(metrics: Metrics, address: str) -> Iterator[str | None]:
+    """Serve ``metrics`` at http://place/metrics as long as the block lasts.
+
+    Yields the place, host:port, None where ``metrics`` counts nothing. Raises UsageError if nothing can
+    listen there.
     """
     if not metrics.counting:
         yield None
@@ -46,20 +54,30 @@ def exposed(metrics: Metrics, address: str, run: str, role: str, process: str) -
         raise UsageError(
             f"cannot serve metrics at {address}: {error.strerror or error}; choose another {OPTION}"
         ) from None
-    here = socket.gethostname()
-    reachable = where.reached_at(server.server_port)
-    metrics.member.info({"run": run, "role": role, "process": process, "host": here})
-    target = None
     try:
-        labels = {"run": run, "role": role, "process": process}
-        target = register("dials", f"{run}.{process}@{here}", reachable, labels)
-    except DialsError as error:  # it can be read all the same, by who knows where
-        print(f"{process}: Prometheus will not find this process: {error}", file=sys.stderr, flush=True)
-    try:
-        yield f"http://{reachable}/metrics"
+        yield where.reached_at(server.server_port)
     finally:
-        if target is not None:
-            target.remove()
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def announced(metrics: Metrics, place: str | None, run: str, role: str, process: str) -> Iterator[None]:
+    """Be a target of Prometheus at ``place`` as long as the block lasts; one that cannot be is told so."""
+    if place is None:
+        yield
+        return
+    here = socket.gethostname()
+    labels = {"run": run, "role": role, "process": process}
+    metrics.member.info({**labels, "host": here})
+    target = None
+    try:
+        target = register("dials", f"{run}.{process}@{here}", place, labels)
+    except DialsError as error:  # it can be read all the same, by who knows where
+        print(f"{process}: Prometheus will not find this process: {error}", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if target is not None:
+            target.remove()

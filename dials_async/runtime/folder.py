@@ -65,24 +65,13 @@ def create_run(name: str, config: Config) -> Path:
     try:
         folder.mkdir()
     except FileExistsError:
-        raise _exists(folder) from None
+        raise RunExistsError(
+            f"a run '{name}' exists in {folder.parent}: choose another --run, or go on with it (--resume)"
+        ) from None
     except OSError as error:
         raise UsageError(f"cannot write to {folder.parent}: {error.strerror or error}") from error
     write_atomically(folder / CONFIG, config.to_toml())
     return folder
-
-
-def require_new(name: str) -> None:
-    """Raise RunExistsError if there is a run ``name``, UsageError if that is no name for one."""
-    folder = run_path(name)
-    if folder.exists():
-        raise _exists(folder)
-
-
-def _exists(folder: Path) -> RunExistsError:
-    return RunExistsError(
-        f"a run '{folder.name}' exists in {folder.parent}: choose another --run, or go on with it (--resume)"
-    )
 
 
 def find_run(name: str) -> Path:

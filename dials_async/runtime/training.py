@@ -18,7 +18,7 @@ from dials_async.domains.registry import machine_options, make_domain
 from dials_async.errors import ConfigError, InterruptedRunError
 from dials_async.influence.schedule import make_clock
 from dials_async.listening import parse_address
-from dials_async.metrics.endpoint import OFF, exposed, make_metrics
+from dials_async.metrics.endpoint import OFF, announced, make_metrics, served
 from dials_async.metrics.instruments import Metrics
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.files import has_checkpoint
@@ -28,7 +28,6 @@ from dials_async.runtime.folder import (
     create_run,
     locked,
     read_config,
-    require_new,
     run_path,
     write_atomically,
 )
@@ -85,12 +84,12 @@ def train(name: str | None, config: Config, command: str, watching: Watching = Q
     if name is None:
         name = default_name(config)
     EmbeddedRun(name, config, Path(), resume=False)  # finds what is wrong before the folder is made
-    require_new(name)
-    with _watched(name, run_path(name), watching) as metrics:  # so does a port that is taken
+    metrics = make_metrics(watching.metrics_address)
+    with _served(metrics, run_path(name), watching) as place:  # so does a port that is taken
         folder = create_run(name, config)
         with locked(folder):
             run = EmbeddedRun(name, config, folder, False, metrics)
-            return _carry_out(run, folder, command, watching.quiet)
+            return _carry_out(run, folder, command, watching.quiet, place)
 
 
 def resume(
@@ -111,17 +110,15 @@ def resume(
         config = carried_out_by(read_config(folder), folder, settings)
         if workers is not None:
             config = replace(config, runtime=replace(config.runtime, workers=workers))
-        with _watched(folder.name, folder, watching) as metrics:
-            return _resume(folder, config, steps, command, watching.quiet, metrics)
+        return _resume(folder, config, steps, command, watching)
 
 
-def _resume(
-    folder: Path, config: Config, steps: int | None, command: str, quiet: bool, metrics: Metrics
-) -> Outcome:
+def _resume(folder: Path, config: Config, steps: int | None, command: str, watching: Watching) -> Outcome:
     finished = is_finished(folder, config)
     longer = extend(config, steps, finished)
     # A run that was stopped before its first checkpoint has lost nothing: it begins again.
     saved = finished or has_checkpoint(folder)
+    metrics = make_metrics(watching.metrics_address)
     run = EmbeddedRun(folder.name, longer, folder, saved, metrics)
     if finished and run.start_steps >= run.context.clock.total_steps:
         raise ConfigError(
@@ -136,10 +133,11 @@ def _resume(
             f"value, {config.ppo.final_learning_rate:g}, "
             f"the weight of the entropy at {config.ppo.final_entropy:g}"
         )
-    write_atomically(folder / CONFIG, longer.to_toml())
-    for note in run.notes:
-        print(f"note: {note}", file=sys.stderr)
-    return _carry_out(run, folder, command, quiet)
+    with _served(metrics, folder, watching) as place:
+        write_atomically(folder / CONFIG, longer.to_toml())
+        for note in run.notes:
+            print(f"note: {note}", file=sys.stderr)
+        return _carry_out(run, folder, command, watching.quiet, place)
 
 
 def carried_out_by(config: Config, folder: Path, settings: Sequence[str]) -> Config:
@@ -186,37 +184,42 @@ def extend(config: Config, steps: int | None, finished: bool) -> Config:
     )
 
 
-def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool) -> Outcome:
-    try:
-        compile_kernels(run.context.config, quiet)
-        with (
-            _StopOnSignals(run.context.stop),
-            ProgressView(run.context, run.context.phases.busy_with, quiet) as view,
-        ):
-            run.start()
-            complete = run.wait(view.update)
-    except KeyboardInterrupt:
-        raise InterruptedRunError(
-            f"ended at once; {folder} is as it was last saved. "
-            f"Go on with: dials train --run {folder.name} --resume"
-        ) from None
-    if not complete:
-        return Outcome(folder, False, None)
-    return Outcome(folder, True, run.files.finish(command))
+def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool, place: str | None) -> Outcome:
+    """``place``: where its metrics are served."""
+    context = run.context
+    with announced(context.metrics, place, folder.name, "train", "train"):
+        try:
+            compile_kernels(context.config, quiet)
+            with (
+                _StopOnSignals(context.stop),
+                ProgressView(context, context.phases.busy_with, quiet) as view,
+            ):
+                run.start()
+                complete = run.wait(view.update)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(
+                f"ended at once; {folder} is as it was last saved. "
+                f"Go on with: dials train --run {folder.name} --resume"
+            ) from None
+        if not complete:
+            return Outcome(folder, False, None)
+        return Outcome(folder, True, run.files.finish(command))
 
 
 @contextmanager
-def _watched(name: str, folder: Path, watching: Watching) -> Iterator[Metrics]:
-    """Serve metrics and dashboard of a run as long as the block lasts. Raises UsageError."""
-    with ExitStack() as served:
-        metrics = make_metrics(watching.metrics_address)
+def _served(metrics: Metrics, folder: Path, watching: Watching) -> Iterator[str | None]:
+    """Serve metrics and dashboard of the run in ``folder``, which may come later; yields where metrics are.
+
+    Raises UsageError.
+    """
+    with ExitStack() as stack:
+        place = stack.enter_context(served(metrics, watching.metrics_address))
         if watching.dashboard_address is not None:
             where = parse_address(watching.dashboard_address, "--dashboard")
             dashboard = serve(FolderSource(folder), where)
-            served.callback(dashboard.close)
+            stack.callback(dashboard.close)
             print(f"dashboard: {dashboard.url}", file=sys.stderr, flush=True)
-        served.enter_context(exposed(metrics, watching.metrics_address, name, "train", "train"))
-        yield metrics
+        yield place
 
 
 class _StopOnSignals(AbstractContextManager["_StopOnSignals"]):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dials_async.errors import UsageError
-from dials_async.metrics.endpoint import OFF, exposed, make_metrics
+from dials_async.metrics.endpoint import OFF, announced, exposed, make_metrics, served
 from dials_async.metrics.instruments import Metrics
 
 
@@ -28,12 +28,12 @@ def read(url: str) -> str:
 def test_the_numbers_are_served_and_the_target_is_there_as_long_as_the_block_lasts(targets: Path) -> None:
     metrics = Metrics()
     metrics.published.labels("experience").inc(3)
-    with exposed(metrics, "127.0.0.1:0", "city", "rollout", "rollout.1") as url:
-        assert url is not None
+    with served(metrics, "127.0.0.1:0") as place, announced(metrics, place, "city", "rollout", "rollout.1"):
+        url = f"http://{place}/metrics"
         assert 'dials_messages_published_total{queue="experience"} 3.0' in read(url)
         (file,) = (targets / "dials").glob("*.json")
         (entry,) = json.loads(file.read_text(encoding="utf-8"))
-        assert f"http://{entry['targets'][0]}/metrics" == url
+        assert entry["targets"] == [place]
         assert entry["labels"] == {"run": "city", "role": "rollout", "process": "rollout.1"}
     assert not list((targets / "dials").glob("*.json"))
     with pytest.raises(urllib.error.URLError):
@@ -49,8 +49,8 @@ def test_a_process_that_fails_takes_its_target_with_it(targets: Path) -> None:
 def test_off_counts_and_serves_nothing(targets: Path) -> None:
     metrics = make_metrics(OFF)
     metrics.published.labels("experience").inc()
-    with exposed(metrics, OFF, "r", "train", "train") as url:
-        assert url is None
+    with served(metrics, OFF) as place, announced(metrics, place, "r", "train", "train"):
+        assert place is None
     assert not list(metrics.registry.collect())
     assert not targets.joinpath("dials").exists()
 
@@ -73,9 +73,9 @@ def test_training_goes_on_where_no_target_can_be_written(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("DIALS_TARGETS", str(tmp_path / "file"))
-    with exposed(Metrics(), "127.0.0.1:0", "r", "learner", "learner.1") as url:
-        assert url is not None
-        assert "dials_" in read(url)
+    metrics = Metrics()
+    with served(metrics, "127.0.0.1:0") as place, announced(metrics, place, "r", "learner", "learner.1"):
+        assert "dials_" in read(f"http://{place}/metrics")
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("learner.1: Prometheus will not find this process: ")
 
