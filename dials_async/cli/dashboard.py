@@ -46,7 +46,8 @@ def dashboard(run: str | None, address: str, no_browser: bool) -> None:
     folder = find(run) if run else newest_run()
     source = FolderSource(folder) if folder else watched(str(run))
     server = serve(source, where)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: who is started in the background ignores it
+        signal.signal(number, signal.default_int_handler)
     try:
         if not where.is_loopback:
             click.echo(
