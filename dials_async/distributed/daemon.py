@@ -98,15 +98,15 @@ def serve(kind: str, joining: Joining, make_role: MakeRole) -> None:
     if kind in KERNELS:
         compile_kernels(connection.context.config)  # on a host where nobody did
     daemon = Daemon(connection, kind, name)
-    try:
-        with exposed(metrics, joining.metrics_address, run, kind, name):
+    with exposed(metrics, joining.metrics_address, run, kind, name):
+        try:
             daemon.run(make_role)
-    except (BrokerError, StoreError):
-        if not stop.is_set():
-            raise
-        say("left while the servers were away; nothing is lost: what was in hand will be done again")
-    finally:
-        connection.close()
+        except (BrokerError, StoreError):
+            if not stop.is_set():
+                raise
+            say("left while the servers were away; nothing is lost: what was in hand will be done again")
+        finally:
+            connection.close()
     say("leaving: " + ("asked to" if stop.is_set() and not daemon.completed else "done"))
 
 

@@ -17,6 +17,7 @@ from dials_async.report.words import duration
 from dials_async.run_context import RunContext
 from dials_async.runtime.live import Look
 from dials_async.runtime.run_state import run_state
+from dials_async.runtime.wiring import is_complete
 from dials_async.store.runs import COMPLETE, Presence, RunRegistry
 
 #: Seconds between two looks of ``--watch``.
@@ -90,7 +91,8 @@ def gather(connection: Connection, before: Mapping[str, Any] | None = None) -> d
 
 def look(connection: Connection) -> Look:
     """The run for those who watch it live: cheap enough to be asked every second."""
-    now = _state(connection, from_store=False)
+    # Its learners have left by then, and with them what they say of themselves.
+    now = _state(connection, from_store=is_complete(connection.context))
     processes = now.pop("processes")
     evaluations = now["evaluations"]
     last = evaluations[-1] if evaluations else None

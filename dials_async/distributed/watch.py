@@ -52,3 +52,5 @@ class RunWatcher:
                 self._trouble = ""
             except DialsError as error:  # an outage outlasted patience, or the run was removed
                 self._trouble = str(error)
+            except Exception as error:  # the page has to say it: nobody else would
+                self._trouble = f"looking at the run failed: {type(error).__name__}: {error}"

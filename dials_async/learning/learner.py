@@ -98,6 +98,8 @@ class GroupLearner:
             self.version, self.doing = state.version, "done"
         finally:
             consumer.close()
+            if self._released.is_set():
+                self._progress.gives_up()
 
     @property
     def _stopped(self) -> bool:

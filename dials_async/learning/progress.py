@@ -35,6 +35,8 @@ class LearningProgress:
             "explained_variance": metrics.explained_variance,
         }
         self._health = [gauges[name].labels(label) for name in HEALTH]
+        self._label = label
+        self._of_the_owner = (*gauges.values(), metrics.policy_version, metrics.learning_rate)
         self._started = 0.0
         self.counts: Meta = {}
         """The ``meta`` of the newest commit made here (``dials_async.learning.tally``)."""
@@ -43,6 +45,11 @@ class LearningProgress:
         """Note which commit learning goes on from."""
         self.counts = state.meta
         self._version.set(state.version)
+
+    def gives_up(self) -> None:
+        """Show no longer what only the learner of the group knows: another one is it now."""
+        for gauge in self._of_the_owner:
+            gauge.remove(self._label)
 
     @contextmanager
     def waiting(self, why: str) -> Iterator[None]:

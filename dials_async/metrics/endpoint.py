@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from prometheus_client import start_http_server
 
-from dials_async.errors import DialsError, UsageError
+from dials_async.errors import ConfigError, DialsError, InterruptedRunError, UsageError
 from dials_async.listening import parse_address
 from dials_async.metrics.instruments import Metrics
 from dials_async.metrics.targets import register
@@ -64,13 +64,16 @@ def served(metrics: Metrics, address: str) -> Iterator[str | None]:
 
 @contextmanager
 def announced(metrics: Metrics, place: str | None, run: str, role: str, process: str) -> Iterator[None]:
-    """Be a target of Prometheus at ``place`` as long as the block lasts; one that cannot be is told so."""
+    """Be a target of Prometheus at ``place`` as long as the block lasts; who cannot be one says so.
+
+    A process that fails stays a target: until a successor of its name takes its place it is missed.
+    """
     if place is None:
         yield
         return
     here = socket.gethostname()
-    labels = {"run": run, "role": role, "process": process}
-    metrics.member.info({**labels, "host": here})
+    labels = {"run": run, "role": role, "process": process, "host": here}
+    metrics.member.info(labels)
     target = None
     try:
         target = register("dials", f"{run}.{process}@{here}", place, labels)
@@ -78,6 +81,9 @@ def announced(metrics: Metrics, place: str | None, run: str, role: str, process:
         print(f"{process}: Prometheus will not find this process: {error}", file=sys.stderr, flush=True)
     try:
         yield
-    finally:
+    except (UsageError, ConfigError, InterruptedRunError):  # somebody's wish, not a failure
         if target is not None:
             target.remove()
+        raise
+    if target is not None:
+        target.remove()

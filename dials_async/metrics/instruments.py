@@ -253,4 +253,4 @@ class _Nothing:
     def _ignore(self, *_arguments: Any) -> None:
         return None
 
-    inc = dec = set = set_function = observe = info = _ignore
+    inc = dec = set = set_function = observe = info = remove = _ignore

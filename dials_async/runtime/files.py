@@ -68,7 +68,7 @@ class RunFiles:
         """Write everything of a finished run, the report too; returns the summary."""
         summary = write_results(self._context, self._folder, command, self._phases())
         write_report(self._folder)
-        self.live.write(COMPLETE)
+        self.live.write(COMPLETE, summary["wall_seconds"])
         return summary
 
 

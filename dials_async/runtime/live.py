@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,12 @@ FORMAT = 1
 
 #: Seconds between two states.
 EVERY_S = 2.0
+
+#: A reader takes a run for dead that has been silent for so many times ``every_s``.
+SILENT_AFTER = 5
+
+#: Seconds that kernels may take to compile before the run seems to hang.
+STARTING_S = 300.0
 
 #: Samples of the history at most: a chart has about as many pixels.
 MAX_SAMPLES = 600
@@ -76,14 +82,30 @@ class LiveState:
         if time.monotonic() >= self._next:
             self.write(RUNNING)
 
-    def write(self, state: str) -> None:
-        """Write it now; ``state`` is RUNNING, STOPPED, COMPLETE or FAILED."""
+    def starting(self, what: str) -> None:
+        """Say that the run is not at work yet, and why; for at most STARTING_S nothing more is written."""
         look = self._look()
+        document = Recorder().document(replace(look, stuck=[what]), RUNNING)
+        # No sample: the clock of the run has not started.
+        history = read_history(self._path, look.now["seconds"]) or {column: [] for column in COLUMNS}
+        self._write({**document, "every_s": STARTING_S / SILENT_AFTER, "history": history})
+
+    def write(self, state: str, seconds: float | None = None) -> None:
+        """Write it now; ``state`` is RUNNING, STOPPED, COMPLETE or FAILED; ``seconds``: of the summary."""
+        look = self._look()
+        if seconds is not None:
+            look = replace(look, now={**look.now, "seconds": seconds})
+        if state == COMPLETE:  # who is still there only writes this
+            look = replace(look, processes=[])
         if self._recorder is None:
             self._recorder = Recorder(read_history(self._path, look.now["seconds"]))
         document = self._recorder.document(look, state)
         roles = Counter(process["role"] for process in look.processes)
         self._gauges.show(look.now, roles, state == COMPLETE)
+        self._write(document)
+        self._next = time.monotonic() + EVERY_S
+
+    def _write(self, document: Mapping[str, Any]) -> None:
         try:
             if self._path.parent.is_dir():
                 write_atomically(self._path, json.dumps(document, separators=(",", ":")))
@@ -91,7 +113,6 @@ class LiveState:
             if not self._has_warned:
                 print(f"warning: the dashboard stands still: {error}", file=sys.stderr, flush=True)
             self._has_warned = True
-        self._next = time.monotonic() + EVERY_S
 
 
 class Recorder:

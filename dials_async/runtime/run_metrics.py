@@ -11,6 +11,9 @@ from prometheus_client import Gauge, Info
 
 from dials_async.metrics.instruments import Metrics
 
+#: Roles of processes, or of threads of an embedded run.
+ROLES = ("rollout", "learner", "gs-sampler", "evaluator", "keeper")
+
 
 class RunMetrics:
     """Gauges of one run, in the registry of the process that shows them."""
@@ -52,6 +55,8 @@ class RunMetrics:
         self.returns = gauge(
             "dials_return", 'Mean return per agent and episode: "sampled" or "greedy" actions.', ["actions"]
         )
+        self.best = gauge("dials_return_best", "Highest sampled mean return of this run so far.")
+        self.worst = gauge("dials_return_worst", "Lowest sampled mean return of this run so far.")
         self.return_error = gauge(
             "dials_return_standard_error", "Standard error of dials_return, over episodes.", ["actions"]
         )
@@ -81,14 +86,17 @@ class RunMetrics:
         self._show_influence(now)
         if now["evaluations"]:
             self._show_evaluation(now["evaluations"][-1])
+            returns = [row["return_mean"] for row in now["evaluations"]]
+            self.best.set(max(returns))
+            self.worst.set(min(returns))
         self.evaluations.set(len(now["evaluations"]))
         for policy, mean in now["baselines"].items():
             self.baseline.labels(policy).set(mean)
         for queue, depth in now["queues"].items():
             self.queue.labels(queue.lower().replace(" ", "_")).set(depth)
         self.dead_letters.set(now["dead_letters"])
-        for role, n in roles.items():
-            self.processes.labels(role).set(n)
+        for role in ROLES:  # those that are gone too: 0 is what somebody has to see
+            self.processes.labels(role).set(roles.get(role, 0))
 
     def _show_influence(self, now: Mapping[str, Any]) -> None:
         self.aip_version.set(now["aip_version"])

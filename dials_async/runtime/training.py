@@ -189,6 +189,7 @@ def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool, place:
     context = run.context
     with announced(context.metrics, place, folder.name, "train", "train"):
         try:
+            run.files.live.starting("starting: kernels are compiled where they are not yet, about a minute")
             compile_kernels(context.config, quiet)
             with (
                 _StopOnSignals(context.stop),

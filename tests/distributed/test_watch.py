@@ -55,6 +55,12 @@ def test_the_keeper_writes_the_same_into_the_folder_of_the_run(run: str, surroun
     assert now["steps_done"] == now["steps"] == 6400
     assert [row["steps"] for row in now["evaluations"]] == [0, 3200, 6400]
     assert len(now["refreshes"]) == 2
+    # What its learners said, who have left by now, is there too; and nobody is at work any more
+    assert now["policy_lag_messages"] == {"0": 32}
+    assert all(group["health"]["entropy"] > 0 for group in now["groups"])
+    assert document["processes"] == []
+    summary = json.loads((surroundings / run / "summary.json").read_text(encoding="utf-8"))
+    assert now["seconds"] == summary["wall_seconds"]
     assert len(now["refreshes"][-1]["ce_after_per_agent"]) == 4
 
 

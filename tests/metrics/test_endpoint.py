@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dials_async.errors import UsageError
+from dials_async.errors import BrokerError, InterruptedRunError, UsageError
 from dials_async.metrics.endpoint import OFF, announced, exposed, make_metrics, served
 from dials_async.metrics.instruments import Metrics
+
+HOST = socket.gethostname()
 
 
 @pytest.fixture
@@ -34,16 +36,29 @@ def test_the_numbers_are_served_and_the_target_is_there_as_long_as_the_block_las
         (file,) = (targets / "dials").glob("*.json")
         (entry,) = json.loads(file.read_text(encoding="utf-8"))
         assert entry["targets"] == [place]
-        assert entry["labels"] == {"run": "city", "role": "rollout", "process": "rollout.1"}
+        assert entry["labels"] == {"run": "city", "role": "rollout", "process": "rollout.1", "host": HOST}
     assert not list((targets / "dials").glob("*.json"))
     with pytest.raises(urllib.error.URLError):
         read(url)
 
 
-def test_a_process_that_fails_takes_its_target_with_it(targets: Path) -> None:
-    with pytest.raises(RuntimeError), exposed(Metrics(), "127.0.0.1:0", "r", "learner", "learner.1"):
-        raise RuntimeError
+@pytest.mark.parametrize("failure", [RuntimeError("a bug"), BrokerError("RabbitMQ stays away")])
+def test_a_process_that_fails_is_missed_until_its_successor_is_there(
+    targets: Path, failure: Exception
+) -> None:
+    with pytest.raises(type(failure)), exposed(Metrics(), "127.0.0.1:0", "r", "learner", "learner.1"):
+        raise failure
+    (file,) = (targets / "dials").glob("*.json")
+    with exposed(Metrics(), "127.0.0.1:0", "r", "learner", "learner.1"):
+        assert list((targets / "dials").glob("*.json")) == [file]
     assert not list((targets / "dials").glob("*.json"))
+
+
+def test_a_process_that_was_refused_or_interrupted_is_not_missed(targets: Path) -> None:
+    for error in (UsageError("no"), InterruptedRunError("Ctrl-C twice")):
+        with pytest.raises(type(error)), exposed(Metrics(), "127.0.0.1:0", "r", "train", "train"):
+            raise error
+        assert not list((targets / "dials").glob("*.json"))
 
 
 def test_off_counts_and_serves_nothing(targets: Path) -> None:

@@ -11,7 +11,16 @@ import pytest
 from dials_async.metrics.instruments import Metrics
 from dials_async.runtime import live
 from dials_async.runtime.embedded import EmbeddedRun
-from dials_async.runtime.live import COMPLETE, FAILED, MAX_SAMPLES, RUNNING, STOPPED, LiveState, Look
+from dials_async.runtime.live import (
+    COMPLETE,
+    FAILED,
+    MAX_SAMPLES,
+    RUNNING,
+    STOPPED,
+    LiveState,
+    Look,
+    Recorder,
+)
 from dials_async.runtime.warmup import compile_kernels
 from tests.runtime.small import session, small_config
 
@@ -109,6 +118,37 @@ def test_the_lag_of_a_sample_is_that_of_the_messages_since_the_one_before(tmp_pa
     made.lags = {"0": 10, "2": 5, "1": 5}
     run_on(state, made, 2)
     assert read(tmp_path)["history"]["lag_mean"] == [0.0, 1.5, None]
+
+
+def test_the_rate_is_that_of_the_last_seconds(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 2))
+    monkeypatch.setattr("dials_async.runtime.live.time.monotonic", lambda: float(next(clock)))
+    recorder = Recorder()
+    rates = []
+    for step in (0, *30 * [1000], *30 * [10]):  # it slows down to a hundredth
+        made.steps += step
+        rates.append(recorder.document(made(), RUNNING)["now"]["agent_steps_per_second"])
+    assert rates[0] is None
+    assert rates[30] == 500.0
+    assert rates[-1] == 5.0
+
+
+def test_a_run_that_starts_says_what_it_waits_for_and_has_no_samples_yet(tmp_path: Path, made: Made) -> None:
+    LiveState(tmp_path, Metrics(), made).starting("kernels are compiled")
+    document = read(tmp_path)
+    assert document["state"] == RUNNING
+    assert document["stuck"] == ["kernels are compiled"]
+    assert document["history"]["seconds"] == []
+    assert 5 * document["every_s"] == live.STARTING_S
+
+
+def test_the_history_outlives_the_start_of_the_next_session(tmp_path: Path, made: Made) -> None:
+    run_on(LiveState(tmp_path, Metrics(), made), made, 4)
+    again = LiveState(tmp_path, Metrics(), made)
+    again.starting("kernels are compiled")
+    assert len(read(tmp_path)["history"]["seconds"]) == 4
+    run_on(again, made, 1)
+    assert len(read(tmp_path)["history"]["seconds"]) == 5
 
 
 def test_reasons_are_shown_while_it_runs_and_not_after(tmp_path: Path, made: Made) -> None:

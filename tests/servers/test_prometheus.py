@@ -71,7 +71,7 @@ def test_processes_come_and_go_and_a_successor_goes_on_as_the_same_series(
     metrics.published.labels("experience").inc(3)
     # Given a process that begins while Prometheus runs, and one that was killed
     query = 'dials_messages_published_total{run="city"}'
-    dead = {"run": "city", "role": "learner", "process": "learner.1"}
+    dead = {"run": "city", "role": "learner", "process": "learner.1", "host": "h"}
     register("dials", "city.learner.1@h", f"127.0.0.1:{lasting_port()}", dead)
     with exposed(metrics, "127.0.0.1:0", "city", "rollout", "rollout.1"):
         # Then one is read, with what its file says of it, and a name that can be read in a legend
@@ -80,17 +80,27 @@ def test_processes_come_and_go_and_a_successor_goes_on_as_the_same_series(
         assert series["value"][1] == "3"
         labels = series["metric"]
         assert (labels["job"], labels["role"], labels["process"]) == ("dials", "rollout", "rollout.1")
-        assert labels["instance"] == "rollout.1"
+        assert labels["instance"] == "rollout.1@h"
+        # And a process of that name on another host is another series
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(socket, "gethostname", lambda: "h2")
+            other = exposed(Metrics(), "127.0.0.1:0", "city", "rollout", "rollout.1")
+            other.__enter__()
+        both = {"rollout.1@h", "rollout.1@h2"}
+        up = "up{process='rollout.1'} == 1"
+        assert eventually(lambda: {s["metric"]["instance"] for s in ask(server, up)} == both)
+        other.__exit__(None, None, None)
+        assert eventually(lambda: len(ask(server, "up{process='rollout.1'}")) == 1)
         # And the other is down
         ups = {s["metric"]["instance"]: s["value"][1] for s in ask(server, "up{job='dials'}")}
-        assert ups == {"rollout.1": "1", "learner.1": "0"}
+        assert ups == {"rollout.1@h": "1", "learner.1@h": "0"}
     # When the first leaves, and the other one's successor is there
     with exposed(Metrics(), "127.0.0.1:0", "city", "learner", "learner.1"):
         # Then nobody is missed, and nobody is down
         def ups_now() -> dict[str, str]:
             return {s["metric"]["instance"]: s["value"][1] for s in ask(server, "up{job='dials'}")}
 
-        assert eventually(lambda: ups_now() == {"learner.1": "1"}), ups_now()
+        assert eventually(lambda: ups_now() == {"learner.1@h": "1"}), ups_now()
 
 
 def test_it_keeps_what_it_read_through_a_crash(server: PrometheusServer) -> None:
