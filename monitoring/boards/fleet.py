@@ -36,7 +36,7 @@ def _glance() -> Row:
         ),
         number(
             "Rollout workers",
-            "That were heard of lately, as the run itself sees them.",
+            "That were heard of lately, as the run itself sees them. 0: nobody simulates.",
             "none",
             f'max(dials_processes{{{_RUN}, kind="rollout"}})',
             limits=((None, BAD), (1, GOOD)),

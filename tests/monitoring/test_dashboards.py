@@ -89,6 +89,20 @@ def test_a_stranger_is_told_what_every_panel_shows(name: str) -> None:
     assert len(titles) == len(set(titles))
 
 
+def test_no_rollout_worker_is_red_and_one_is_not() -> None:
+    (panel,) = (panel for panel in panels("fleet") if panel["title"] == "Rollout workers")
+    limits = panel["fieldConfig"]["defaults"]["thresholds"]
+    assert limits["mode"] == "absolute"
+    assert [(step["value"], step["color"]) for step in limits["steps"]] == [(None, "red"), (1, "green")]
+
+
+def test_health_of_ppo_is_one_line_for_each_group_whoever_learns_it() -> None:
+    found = [t["expr"] for panel in panels("learning") for t in panel["targets"] if "dials_ppo_" in t["expr"]]
+    assert len(found) == 8
+    for expression in found:
+        assert re.fullmatch(r"max by \(group\) \(dials_ppo_\w+\{.*\}\)", expression)
+
+
 @pytest.mark.parametrize("name", BOARDS)
 def test_no_two_panels_overlap_and_none_leaves_the_grid(name: str) -> None:
     def cells(panel: dict[str, Any]) -> set[tuple[int, int]]:
