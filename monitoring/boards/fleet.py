@@ -72,7 +72,7 @@ def _alerts() -> Row:
             "Which alerts fire",
             "What docs/monitoring.md has a section on each of.",
             f'ALERTS{{{_RUN}, alertstate="firing"}}',
-            {"alertname": "Alert", "severity": "Severity", "process": "Process", "group": "Group"},
+            {"alertname": "Alert", "severity": "Severity", "instance": "Process", "group": "Group"},
             "No alert fires.",
         ),
         rows(
@@ -99,7 +99,7 @@ def _processes() -> Row:
         states(
             "Processes",
             "Who answers Prometheus. Red: killed or stuck, not yet replaced. Who leaves in order is gone.",
-            Query(f"max by (process) (up{{{_TARGETS}}})", "{{process}}"),
+            Query(f"max by (instance) (up{{{_TARGETS}}})", "{{instance}}"),
         ),
         lines(
             "Processes by kind",
@@ -117,19 +117,19 @@ def _resources() -> Row:
             "Memory",
             "Resident memory of each process. It should level off after the first updates.",
             "bytes",
-            Query(f"process_resident_memory_bytes{{{_TARGETS}}}", "{{process}}"),
+            Query(f"process_resident_memory_bytes{{{_TARGETS}}}", "{{instance}}"),
         ),
         lines(
             "Processor time",
             "Cores in use by each process: 1 is one core's worth.",
             "short",
-            Query(f"rate(process_cpu_seconds_total{{{_TARGETS}}}[$__rate_interval])", "{{process}}"),
+            Query(f"rate(process_cpu_seconds_total{{{_TARGETS}}}[$__rate_interval])", "{{instance}}"),
         ),
         lines(
             "Open files",
             "Files and sockets, as a share of what the process may open.",
             "percentunit",
-            Query(f"process_open_fds{{{_TARGETS}}} / process_max_fds{{{_TARGETS}}}", "{{process}}"),
+            Query(f"process_open_fds{{{_TARGETS}}} / process_max_fds{{{_TARGETS}}}", "{{instance}}"),
             limits=((None, GOOD), (0.8, BAD)),
         ),
     ]
@@ -149,10 +149,10 @@ def _links() -> Row:
             "Lost connections that came back, by process and server.",
             "none",
             Query(
-                f"increase(dials_broker_reconnects_total{{{_RUN}}}[$__rate_interval])", "{{process}}: broker"
+                f"increase(dials_broker_reconnects_total{{{_RUN}}}[$__rate_interval])", "{{instance}}: broker"
             ),
             Query(
-                f"increase(dials_store_reconnects_total{{{_RUN}}}[$__rate_interval])", "{{process}}: store"
+                f"increase(dials_store_reconnects_total{{{_RUN}}}[$__rate_interval])", "{{instance}}: store"
             ),
         ),
         lines(
@@ -160,8 +160,8 @@ def _links() -> Row:
             "Since a worker took a new version. A straight rise: no update, or no task of that group for it.",
             "s",
             Query(
-                'max by (process, group) (dials_worker_weights_age_seconds{run="$run", group=~"$group"})',
-                "{{process}}, group {{group}}",
+                'max by (instance, group) (dials_worker_weights_age_seconds{run="$run", group=~"$group"})',
+                "{{instance}}, group {{group}}",
             ),
         ),
     ]
