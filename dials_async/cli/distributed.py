@@ -230,6 +230,9 @@ def status(name: str | None, watch: bool, as_json: bool) -> None:
 def forget(name: str) -> None:
     """Remove RUN from Redis and RabbitMQ. Its folder runs/RUN stays.
 
+    Prometheus no longer looks for its processes: also those of a run of 'dials train' that was killed, which
+    needs no Redis.
+
     \b
     Example:
       dials forget city

@@ -10,6 +10,7 @@ from dials_async.distributed.connection import RETRY_S, in_short, open_context, 
 from dials_async.errors import (
     BrokerError,
     ConfigError,
+    DialsError,
     RefusedError,
     RunExistsError,
     RunNotFoundError,
@@ -112,7 +113,21 @@ def exists(run: str) -> bool:
 
 
 def forget(run: str) -> None:
-    """Remove a run from Redis and RabbitMQ; runs/NAME stays. Raises RunNotFoundError."""
+    """Remove a run from Redis and RabbitMQ, and from what Prometheus reads; runs/NAME stays.
+
+    Raises RunNotFoundError, BrokerError or StoreError, but for Prometheus it is gone then too: an embedded
+    run that was killed is in no Redis.
+    """
+    targets = forget_run(run)
+    try:
+        _forget(run)
+    except DialsError as error:
+        if targets:
+            raise type(error)(f"{error} (Prometheus no longer looks for its processes)") from None
+        raise
+
+
+def _forget(run: str) -> None:
     registry = RunRegistry(redis_url())
     try:
         context = open_context(run, read_config(registry, run), Event())
@@ -122,7 +137,6 @@ def forget(run: str) -> None:
         finally:
             context.close()
         registry.delete(run)
-        forget_run(run)
     finally:
         registry.close()
 

@@ -55,12 +55,15 @@ def register(job: str, name: str, address: str, labels: Mapping[str, str]) -> Ta
     return Target(path, content)
 
 
-def forget_run(run: str) -> None:
-    """Remove all targets of ``run``: of its processes that died, too."""
+def forget_run(run: str) -> int:
+    """Remove all targets of ``run``, of its processes that died, too; how many there were."""
+    removed = 0
     for path in targets_root().glob("*/*.json"):
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # another one's, or gone
             if json.loads(path.read_text(encoding="utf-8"))[0]["labels"]["run"] == run:
                 path.unlink()
+                removed += 1
+    return removed
 
 
 def _safe(name: str) -> str:

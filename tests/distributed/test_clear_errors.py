@@ -10,7 +10,8 @@ from runtime.small import SMALL, as_options, small_config
 
 from dials_async.cli import main
 from dials_async.distributed.create import create
-from dials_async.servers.private import PrivateServer
+from dials_async.metrics.targets import register
+from dials_async.servers.private import PrivateServer, lasting_port
 
 from .fleet import fleet, observer
 
@@ -182,3 +183,19 @@ def test_a_count_of_learners_without_a_number_of_this_one(
     monkeypatch.setenv("HONCHO_PROCESS_NAME", "learner.3")
     line = only_line(dials("worker", "learner", "--run", run), 2)
     assert "neither honcho's name of this process nor the host name tells" in line
+
+
+def test_a_killed_embedded_run_is_missed_no_longer_once_it_is_forgotten(
+    dials: Dials, surroundings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a run of one process that was killed, and no Redis
+    monkeypatch.setenv("DIALS_REDIS_URL", f"redis://127.0.0.1:{lasting_port()}/0")
+    register("dials", "killed.train@h", "127.0.0.1:1", {"run": "killed"})
+    others = register("dials", "other.train@h", "127.0.0.1:2", {"run": "other"})
+    # When it is forgotten
+    result = dials("forget", "killed")
+    # Then Redis is missed in one line, and Prometheus no longer looks for it
+    assert result.exit_code != 0
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.endswith("(Prometheus no longer looks for its processes)\n")
+    assert list((surroundings / ".targets" / "dials").iterdir()) == [others.path]
