@@ -15,11 +15,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO
 
 from dials_async.errors import UsageError
+from dials_async.kin import elders, reap
 
 _PARENT_POLL_S = 0.2
 _GROUP_POLL_S = 0.05
@@ -157,8 +157,9 @@ class _Supervisor:
     def __init__(self, start: _Start, name: str, stop_delay_s: float, limits: Limits) -> None:
         self._start, self._name, self._stop_delay_s, self._limits = start, name, stop_delay_s, limits
         self._out, self._err = self._streams = _Stream(1), _Stream(2)
-        self._elders = _elders()
-        self._next_look = 0.0  # at the elders
+        self._elders = elders()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._next_look = 0.0  # at the elders, and at what ended
         self._signals = 0
         self._told_at = math.inf
 
@@ -205,7 +206,7 @@ class _Supervisor:
     def _live(self) -> tuple[int, float, str]:
         """One life of the child: its exit code (or minus the signal), its seconds, its cause of death."""
         try:
-            child = self._start()
+            self._child = child = self._start()
         except OSError as error:
             # Being short of memory or processes is like a crash; this will not get better:
             hopeless = isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError))
@@ -232,9 +233,6 @@ class _Supervisor:
         _signal_group(child, signal.SIGTERM)
         while (child.poll() is None or _signal_group(child, 0)) and (now := time.monotonic()) < kill_at:
             self._turn(min(now + _GROUP_POLL_S, kill_at))
-            with suppress(ChildProcessError):  # orphans of the group, which are ours now
-                while child.returncode is not None and os.waitpid(-child.pid, os.WNOHANG)[0]:
-                    pass
         if child.poll() is None:
             self._err.say(f"{self._name}: did not stop within {self._limits.stop_s:g} s: killing it")
         _signal_group(child, signal.SIGKILL)
@@ -268,7 +266,8 @@ class _Supervisor:
             self._next_look = 0.0
         if (now := time.monotonic()) >= self._next_look:
             self._next_look = now + _PARENT_POLL_S
-            if _elders() != self._elders:
+            reap(self._child)
+            if elders() != self._elders:
                 self._told_at = min(self._told_at, now)
         return not sources.keys().isdisjoint(ready)
 
@@ -281,19 +280,3 @@ def _signal_group(child: subprocess.Popen[bytes], number: int) -> bool:
         child.send_signal(number)  # does nothing if it ended; it may have left its group
         return False
     return True
-
-
-def _elders() -> list[int | None]:
-    """Our parent and, under honcho, the two above our session: a change means that one of them is gone."""
-    elders: list[int | None] = [os.getppid()]
-    if "HONCHO_PROCESS_NAME" in os.environ:
-        # honcho starts our session from a forked process that outlives it: only that one becomes an orphan.
-        forked = _parent_of(os.getsid(0))
-        elders += [forked, forked and _parent_of(forked)]
-    return elders
-
-
-def _parent_of(pid: int) -> int | None:
-    with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[1])
-    return None

@@ -307,6 +307,27 @@ def test_restarts_leave_no_file_thread_or_zombie(start: Start) -> None:
     assert set(zip(*others, strict=True)) == {(1, 1)}
 
 
+@linux
+def test_what_the_child_orphans_leaves_no_zombie_while_it_lives(start: Start, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    # Each in a session of its own, as a server starts its helpers: signals to the group do not reach it.
+    orphan = (
+        f"import os; os.setsid(); os.fork() and os._exit(0); print(os.getpid(), file=open('{pids}', 'a'))"
+    )
+    once = f'{sys.executable} -S -c "{orphan}"'
+    os.mkfifo(tmp_path / "end")
+    process = start(f"for i in 1 2 3 4 5; do {once}; done; echo ready; read end < {tmp_path}/end; exit 7")
+    assert line_of(process) == "ready"
+    eventually(lambda: len(written(pids)) == 5)
+    # /proc knows a zombie by its number too
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in written(pids)))
+    assert process.poll() is None
+    # And the exit code of the child itself was left to those who ask for it
+    (tmp_path / "end").write_text("now\n")
+    assert process.stderr
+    assert process.stderr.readline() == b"worker: died (exit code 7); starting it again in 0.01 s\n"
+
+
 def test_the_environment_is_that_of_the_child(start: Start) -> None:
     path = os.environ["PATH"]
     process = start("echo $COLOUR $HOME", environment={"PATH": path, "COLOUR": "red"}, ends_with_child=True)
