@@ -1,4 +1,4 @@
-"""Processes above and below this one: whether its parents are there still, and orphans that are its own now."""
+"""Processes above and below this one: are its parents there still, and which orphans are its own now."""
 
 import os
 import subprocess
