@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from dials_async.errors import UsageError
 
+#: Where the dashboard is unless the user says otherwise.
+DASHBOARD_ADDRESS = "127.0.0.1:8265"
+
 #: Addresses that stand for all of a host's own.
 _ALL = ("0.0.0.0", "::")
 
@@ -38,7 +41,9 @@ def parse_address(text: str, option: str) -> Address:
     """'127.0.0.1:8265', ':8265' (on loopback), '[::1]:8265'. Raises UsageError, which names ``option``."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or not port.isascii() or int(port) > 65535:
-        raise UsageError(f"{option} {text}: expected HOST:PORT, for example 127.0.0.1:8265 (port 0: any)")
+        raise UsageError(
+            f"{option} {text}: expected HOST:PORT, for example {DASHBOARD_ADDRESS} (port 0: any)"
+        )
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if ":" in bare and bare == host:
         raise UsageError(f"{option} {text}: an IPv6 address stands in brackets, for example [::1]:8265")

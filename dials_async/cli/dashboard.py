@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dials_async.errors import RunNotFoundError
+from dials_async.listening import DASHBOARD_ADDRESS
 
 if TYPE_CHECKING:
     from dials_async.dashboard import Source
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("run", required=False)
 @click.option(
     "--address",
-    default="127.0.0.1:8265",
+    default=DASHBOARD_ADDRESS,
     show_default=True,
     metavar="HOST:PORT",
     help="Where to serve it; port 0: a free one.",
@@ -39,7 +40,7 @@ def dashboard(run: str | None, address: str, no_browser: bool) -> None:
       dials dashboard demo --address :0         # any free port
       ssh -L 8265:localhost:8265 HOST           # to see a run on another machine: then open localhost:8265
     """
-    from dials_async.dashboard import FolderSource, serve
+    from dials_async.dashboard import NO_PASSWORD, FolderSource, serve
     from dials_async.listening import parse_address
 
     where = parse_address(address, "--address")
@@ -50,9 +51,7 @@ def dashboard(run: str | None, address: str, no_browser: bool) -> None:
         signal.signal(number, signal.default_int_handler)
     try:
         if not where.is_loopback:
-            click.echo(
-                "dials: warning: there is no password, whoever reaches this address can look", err=True
-            )
+            click.echo(NO_PASSWORD, err=True)
         name = folder.resolve().name if folder else run
         click.echo(f"dashboard of '{name}': {server.url} (Ctrl-C ends it; the run goes on)")
         if not no_browser and sys.stdout.isatty() and _has_display():

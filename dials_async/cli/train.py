@@ -9,6 +9,7 @@ import click
 
 from dials_async.cli.shared import json_option, metrics_option, settings_option
 from dials_async.errors import UsageError
+from dials_async.listening import DASHBOARD_ADDRESS
 
 
 @click.command()
@@ -57,8 +58,8 @@ def presets(as_json: bool) -> None:
     "dashboard_address",
     metavar="HOST:PORT",
     is_flag=False,
-    flag_value="127.0.0.1:8265",
-    help="Serve the run's dashboard meanwhile.  [without a value: 127.0.0.1:8265]",
+    flag_value=DASHBOARD_ADDRESS,
+    help=f"Serve the run's dashboard meanwhile.  [without a value: {DASHBOARD_ADDRESS}]",
 )
 @metrics_option
 @json_option

@@ -4,7 +4,7 @@ The page is one document without anything from elsewhere; it asks ``/state`` eve
 it gets. Where the state comes from is a ``Source``: the folder of a run, or the process that trains it.
 """
 
-from dials_async.dashboard.server import Dashboard, serve
+from dials_async.dashboard.server import NO_PASSWORD, Dashboard, serve
 from dials_async.dashboard.source import FolderSource, Source
 
-__all__ = ["Dashboard", "FolderSource", "Source", "serve"]
+__all__ = ["NO_PASSWORD", "Dashboard", "FolderSource", "Source", "serve"]

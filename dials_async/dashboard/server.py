@@ -20,10 +20,10 @@ from typing import Any, ClassVar
 from dials_async.dashboard.document import document
 from dials_async.dashboard.source import Source
 from dials_async.errors import UsageError
-from dials_async.listening import Address, parse_address
+from dials_async.listening import DASHBOARD_ADDRESS, Address, parse_address
 
-#: Where the dashboard is unless the user says otherwise.
-DEFAULT_ADDRESS = "127.0.0.1:8265"
+#: What the user is told where not only this machine can reach the dashboard.
+NO_PASSWORD = "dials: warning: there is no password, whoever reaches this address can look"
 
 #: Seconds that a browser gets to send its request, so that one which does not keeps no thread for ever.
 REQUEST_S = 10.0
@@ -50,19 +50,21 @@ class Dashboard:
         self._thread.join()
 
 
-def serve(source: Source, address: Address | str = DEFAULT_ADDRESS) -> Dashboard:
+def serve(
+    source: Source, address: Address | str = DASHBOARD_ADDRESS, *, option: str = "--address"
+) -> Dashboard:
     """Serve the dashboard of ``source`` in the background.
 
-    Raises UsageError if ``address`` cannot be listened on; the message names --address.
+    Raises UsageError if ``address`` cannot be listened on; the message names ``option``, which gave it.
     """
-    where = parse_address(address, "--address") if isinstance(address, str) else address
+    where = parse_address(address, option) if isinstance(address, str) else address
     document()  # a broken installation shows here, not at the first request
     try:
         server = _Server(where, source)
     except OSError as error:
         raise UsageError(
             f"the dashboard cannot listen on {where.host}:{where.port}: {_reason(error)}; "
-            "choose another with --address, or a free port with --address :0"
+            f"choose another with {option}, or a free port with {option} :0"
         ) from error
     return Dashboard(server, f"http://{where.reached_at(server.server_address[1])}/")
 

@@ -13,7 +13,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from dials_async.config import Config, load_config
-from dials_async.dashboard import FolderSource, serve
+from dials_async.dashboard import NO_PASSWORD, FolderSource, serve
 from dials_async.domains.registry import machine_options, make_domain
 from dials_async.errors import ConfigError, InterruptedRunError
 from dials_async.influence.schedule import make_clock
@@ -217,8 +217,10 @@ def _served(metrics: Metrics, folder: Path, watching: Watching) -> Iterator[str 
         place = stack.enter_context(served(metrics, watching.metrics_address))
         if watching.dashboard_address is not None:
             where = parse_address(watching.dashboard_address, "--dashboard")
-            dashboard = serve(FolderSource(folder), where)
+            dashboard = serve(FolderSource(folder), where, option="--dashboard")
             stack.callback(dashboard.close)
+            if not where.is_loopback:
+                print(NO_PASSWORD, file=sys.stderr, flush=True)
             print(f"dashboard: {dashboard.url}", file=sys.stderr, flush=True)
         yield place
 

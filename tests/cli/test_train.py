@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,28 @@ def test_training_prints_a_summary_and_where_the_report_is(dials: Dials, runs_fo
     assert "Published (Suau et al. 2022, after 4 M steps, without item ages): DIALS 13.28" in result.stdout
     assert str(runs_folder / "demo" / "report.html") in result.stdout
     assert result.stderr == ""
+
+
+def test_a_dashboard_on_a_taken_port_is_refused_and_its_option_is_named(dials: Dials) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = dials("train", "warehouse-4", "--dashboard", f"127.0.0.1:{port}", *OPTIONS)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"dials: the dashboard cannot listen on 127.0.0.1:{port}: address already in use; "
+        "choose another with --dashboard, or a free port with --dashboard :0\n"
+    )
+
+
+@pytest.mark.parametrize(("host", "warnings"), [("0.0.0.0", 1), ("127.0.0.1", 0)])
+def test_a_dashboard_that_others_can_reach_is_warned_of(host: str, warnings: int, dials: Dials) -> None:
+    result = dials("train", "warehouse-4", "--dashboard", f"{host}:0", "--steps", "3200", *OPTIONS)
+    assert result.exit_code == 0
+    *before, address = result.stderr.splitlines()
+    assert address.startswith("dashboard: http://")
+    assert (
+        before == ["dials: warning: there is no password, whoever reaches this address can look"] * warnings
+    )
 
 
 def test_training_prints_json_that_equals_the_summary(dials: Dials, runs_folder: Path) -> None:
