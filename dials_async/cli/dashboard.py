@@ -14,7 +14,7 @@ from dials_async.errors import RunNotFoundError
 from dials_async.listening import DASHBOARD_ADDRESS
 
 if TYPE_CHECKING:
-    from dials_async.dashboard import Source
+    from dials_async.distributed.watch import RunWatcher
 
 
 @click.command()
@@ -45,8 +45,8 @@ def dashboard(run: str | None, address: str, no_browser: bool) -> None:
 
     where = parse_address(address, "--address")
     folder = find(run) if run else newest_run()
-    source = FolderSource(folder) if folder else watched(str(run))
-    server = serve(source, where)
+    watcher = None if folder else watch(str(run))
+    server = serve(watcher or FolderSource(folder or Path()), where)
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: who is started in the background ignores it
         signal.signal(number, signal.default_int_handler)
     try:
@@ -62,6 +62,8 @@ def dashboard(run: str | None, address: str, no_browser: bool) -> None:
         click.echo()
     finally:
         server.close()
+        if watcher is not None:
+            watcher.close()
 
 
 def find(run: str) -> Path | None:
@@ -80,7 +82,7 @@ def find(run: str) -> Path | None:
         return None
 
 
-def watched(run: str) -> "Source":
+def watch(run: str) -> "RunWatcher":
     """A distributed run that is trained elsewhere. Raises RunNotFoundError, BrokerError, StoreError."""
     from dials_async.distributed.watch import RunWatcher
 

@@ -1,6 +1,11 @@
 """The state of a run that others train: through the servers, and in the folder that its keeper writes."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -67,3 +72,22 @@ def test_the_keeper_writes_the_same_into_the_folder_of_the_run(run: str, surroun
 def test_there_is_nothing_to_watch_of_a_run_that_does_not_exist(run: str) -> None:
     with pytest.raises(RunNotFoundError):
         RunWatcher(run)
+
+
+def test_the_dashboard_command_shows_it_where_its_folder_is_not(
+    run: str, surroundings: Path, tmp_path: Path
+) -> None:
+    create(run, small_config())
+    elsewhere = {**os.environ, "DIALS_RUNS": str(tmp_path / "another host")}
+    command = [sys.executable, "-m", "dials_async", "dashboard", run, "--address", ":0"]
+    with subprocess.Popen(command, env=elsewhere, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        url = line.removeprefix(f"dashboard of '{run}': ").partition(" ")[0]
+        with urllib.request.urlopen(f"{url}state", timeout=20) as answer:
+            state = json.load(answer)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert state["now"]["run"] == run
+    assert any("no rollout worker" in reason for reason in state["stuck"])
+    assert not (surroundings / run).exists()
