@@ -118,7 +118,8 @@ def _state(connection: Connection, from_store: bool) -> dict[str, Any]:
     for presence in alive.values():
         for index, facts in presence.facts.get("groups", {}).items():
             name = f"{presence.facts['name']}@{presence.facts['host']}"
-            learners[int(index)] = {**facts, "learner": name}
+            # What the store tells is newer than what a process said of itself a second ago.
+            learners[int(index)] = {**facts, **learners[int(index)], "learner": name}
     status = registry.status(context.name)
     result = run_state(context, learners)
     for row in result["groups"]:
