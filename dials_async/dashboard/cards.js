@@ -79,7 +79,9 @@ function drawInfluence(now, running) {
   const arrows = refreshes.map((row) => ({ x: row.steps, from: number(row.ce_before), to: number(row.ce_after) }))
     .filter((row) => row.from !== null && row.to !== null);
   const stairs = refreshes.map((row) => ({ x: row.steps, y: number(row.ce_marginal) })).filter((row) => row.y !== null);
-  const marks = refreshes.map((row) => ({ x: row.steps }));
+  // Where there are too many to draw them all, the arrows alone say when it was.
+  const every = refreshes.map((row) => ({ x: row.steps }));
+  const marks = arrows.length && markEvery(every) > 1 ? [] : every;
   const labels = mean.length ? [{ y: lastOf(mean), text: quantity(lastOf(mean)), colour: "c1", strong: true }] : [];
   const last = arrows[arrows.length - 1];
   const refreshed = last ? ` The last refresh took it from ${quantity(last.from)} to ${quantity(last.to)}.` : "";
@@ -106,7 +108,7 @@ function bar(share, kind = "") {
   return element("div", { class: `length ${kind}`, "aria-hidden": "true" }, inner);
 }
 
-function drawThroughput(now, history) {
+function drawThroughput({ now, history, late }) {
   const card = $("card-throughput");
   const seconds = numbersOf(objects(list(history.seconds).map((value) => ({ value }))), "value");
   const rates = columnOf(history, "agent_steps_per_second", seconds);
@@ -120,8 +122,8 @@ function drawThroughput(now, history) {
   const first = known(seconds)[0] ?? 0;
   const marks = known(numbersOf(objects(now.refreshes), "seconds_in_run")).filter((x) => x >= first).map((x) => ({ x }));
   const labels = mean === null ? [] : [{ y: mean, text: `mean ${shortCount(mean)}`, short: "mean", colour: "soft", line: true }];
-  const keys = marks.length ? [["mark", "refresh"]] : [];
-  chart.draw([seconds, rates], { marks, labels, keys, say: `Now ${count(lastOf(rates))}, in the mean ${count(mean)}.` });
+  const keys = marks.length ? [["mark", markEvery(marks) > 1 ? `one refresh of ${markEvery(marks)}` : "refresh"]] : [];
+  chart.draw([seconds, rates], { marks, labels, keys, when: late ? LAST_NEWS : "", say: `${endOf(late)} ${count(lastOf(rates))}, in the mean ${count(mean)}.` });
 }
 
 /** A column of the history, as long as ``seconds`` whatever is there. */
@@ -166,7 +168,7 @@ function makeToggle(card, options, changed) {
   return host;
 }
 
-function drawLag(now, history) {
+function drawLag({ now, history, late }) {
   const card = $("card-lag");
   const lags = named(now.policy_lag_messages).map(([lag, n]) => [Number(lag), n]).sort((a, b) => a[0] - b[0]);
   const total = lags.reduce((sum, [, n]) => sum + n, 0);
@@ -188,7 +190,7 @@ function drawLag(now, history) {
     once("lag", () => lineChart(card, {
       name: "Mean policy lag against the time", x: "seconds", unit: "versions", height: 170, zero: true,
       series: [{ name: "mean lag", colour: "c3", width: 1.5, gaps: true }],
-    })).draw([seconds, mean], { say: `Now ${quantity(lastOf(mean))}.` });
+    })).draw([seconds, mean], { when: late ? LAST_NEWS : "", say: `${endOf(late)} ${quantity(lastOf(mean))}.` });
   }
 }
 
@@ -200,7 +202,7 @@ function mergeTail(lags, most) {
   return [...lags.slice(0, most - 1).map(([lag, n]) => [name(lag), n]), [`${tail[0][0]} and more`, rest]];
 }
 
-function drawQueues(now, history) {
+function drawQueues({ now, history, late }) {
   const card = $("card-queues");
   const seconds = list(history.seconds).map(number);
   const [tasks, experience] = [columnOf(history, "tasks", seconds), columnOf(history, "experience", seconds)];
@@ -210,7 +212,7 @@ function drawQueues(now, history) {
     once("queues", () => lineChart(card, {
       name: "Messages that wait against the time", x: "seconds", unit: "messages", height: 190, zero: true, least: 4, say: count,
       series: [{ name: "tasks", colour: "c1", width: 1.5, gaps: true }, { name: "experience", colour: "c2", width: 1.5, gaps: true }],
-    })).draw([seconds, tasks, experience], { say: `Now ${count(lastOf(tasks))} tasks, ${count(lastOf(experience))} of experience.` });
+    })).draw([seconds, tasks, experience], { when: late ? LAST_NEWS : "", say: `${endOf(late)} ${count(lastOf(tasks))} tasks, ${count(lastOf(experience))} of experience.` });
   }
   const host = once("queues now", () => card.appendChild(element("dl", { class: "facts" })));
   const dead = number(now.dead_letters);

@@ -4,6 +4,7 @@
 const FONT = '11.5px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif';
 const LABEL_GAP = 14;
 const MOST_MARKS = 40;
+const FEW_MARKS = 20;
 const SECONDS_STEPS = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400];
 
 const charts = new Set();
@@ -22,7 +23,8 @@ function translucent(colour, alpha) {
  *   series: [{name, colour, width, dash, area, hidden, points, faint}], bands: [[upper, lower, colour]] (of series, 1 the first).
  * data: as uPlot wants it, [x, series, ...], null where there is nothing.
  * extra: {labels: [{y, text, short, colour, strong, italic, line}], marks: [{x}], arrows: [{x, from, to}],
- *   stairs: [{x, y}], late: whether the first values may lie above the chart, keys: [[kind, name]] (of what is not a series), say: what the chart shows, in one sentence, xMax}.
+ *   stairs: [{x, y}], late: whether the first values may lie above the chart, keys: [[kind, name]] (of what is not a series), say: what the chart shows, in one sentence, xMax,
+ *   when: of which time the last values are, if not of now}.
  */
 function lineChart(host, options) {
   const toneOf = (one) => (typeof one.colour === "function" ? one.colour() : one.colour);
@@ -75,7 +77,7 @@ function lineChart(host, options) {
 
   /** From the start of the run to the last value; before there is a second one, to the end of the run. */
   function xLimits() {
-    const last = Math.max(0, ...data[0], ...list(extra.marks).map((mark) => mark.x));
+    const last = Math.max(0, ...data[0], ...[...list(extra.marks), ...list(extra.arrows)].map((mark) => mark.x));
     return [0, last || extra.xMax || 1];
   }
 
@@ -114,9 +116,8 @@ function lineChart(host, options) {
     const first = extra.late ? extremes(data.slice(1).map((column) => column[0]))?.high : null;
     const above = first > self.scales.y.max ? `; at the start up to ${quantity(first)}` : "";
     text(ctx, `${options.unit}${above}`, 4, box.top - 12, paint("soft"), FONT);
-    const marks = list(extra.marks);
-    const top = marks.length > MOST_MARKS ? box.bottom - 6 : box.top; // many whole lines would be a grey wall
-    for (const { x } of marks) stroke(ctx, [[at("x", x), top], [at("x", x), box.bottom]], translucent(paint("soft"), 0.3), 1);
+    const every = markEvery(list(extra.marks));
+    for (const { x } of list(extra.marks).filter((_, i) => i % every === 0)) stroke(ctx, [[at("x", x), box.top], [at("x", x), box.bottom]], translucent(paint("soft"), 0.3), 1);
     drawStairs(ctx, list(extra.stairs), at, box);
     ctx.save();
     ctx.beginPath();
@@ -132,7 +133,7 @@ function lineChart(host, options) {
     const at = index ?? null;
     const shown = options.series.map((one, i) => ({ ...one, i: i + 1 })).filter((one) => one.name && !one.hidden);
     keys.hidden = !shown.length && !list(extra.keys).length && at === null;
-    const where = at === null ? "" : options.x === "steps" ? `at ${count(data[0][at])} steps` : `after ${duration(data[0][at])}`;
+    const where = at === null ? extra.when ?? "" : options.x === "steps" ? `at ${count(data[0][at])} steps` : `after ${duration(data[0][at])}`;
     const say = (one) => {
       const column = list(data?.[one.i]);
       const value = at === null ? lastOf(column) : column[at] ?? null;
@@ -177,6 +178,9 @@ function lastOf(column) {
   for (let i = column.length - 1; i >= 0; i--) if (number(column[i]) !== null) return column[i];
   return null;
 }
+
+/** Of so many marks one is drawn: all of many would be a grey wall, or look like a series of their own. */
+const markEvery = (marks) => (marks.length > MOST_MARKS ? Math.ceil(marks.length / FEW_MARKS) : 1);
 
 function axis() {
   return { stroke: paint("soft"), font: FONT, ticks: { show: false }, border: { show: false } };

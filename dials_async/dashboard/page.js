@@ -1,20 +1,22 @@
 // The page: asks for the state every two seconds, writes header, warnings and tables, and has the cards drawn.
 
 const EVERY_MS = 2000;
+const RECENT_S = 30; // over which the rate is measured that tells how long the run still takes
+const PAUSE = 1 / 3; // a recent rate below this share of the mean: a refresh or an evaluation, and it will pass
 const PATIENCE_MS = 5000;
 const LATE = 5; // no news for so many times the interval: the process hangs or is gone
 
 const SIMULATORS = { dials: "DIALS", untrained: "untrained-DIALS", gs: "global simulator" };
 const CARDS = [
   ["card-return", (state) => drawReturn(state.now)],
-  ["card-influence", (state) => drawInfluence(state.now, state.state === "running")],
-  ["card-throughput", (state) => drawThroughput(state.now, state.history)],
+  ["card-influence", (state) => drawInfluence(state.now, state.state === "running" && !state.late)],
+  ["card-throughput", (state) => drawThroughput(state)],
   ["card-agents", (state) => drawAgents(state.now)],
-  ["card-lag", (state) => drawLag(state.now, state.history)],
-  ["card-queues", (state) => drawQueues(state.now, state.history)],
+  ["card-lag", (state) => drawLag(state)],
+  ["card-queues", (state) => drawQueues(state)],
   ["card-machine", (state) => drawMachine(state)],
   ["card-processes", (state) => drawProcesses(state)],
-  ["card-health", (state) => drawHealth(state.now)],
+  ["card-health", (state) => drawHealth(state)],
   ["card-numbers", (state) => drawNumbers(state.now)],
 ];
 
@@ -82,7 +84,7 @@ function draw() {
   }
 }
 
-function drawHeader({ state, late, now, source }) {
+function drawHeader({ state, late, now, history, source }) {
   const [done, wanted] = [number(now.steps_done), number(now.steps)];
   const share = done === null || !wanted ? null : Math.min(1, done / wanted);
   const chip = late ? "no news" : state || "unknown";
@@ -92,7 +94,7 @@ function drawHeader({ state, late, now, source }) {
   say($("about"), about.filter(Boolean).join(" · "));
   say($("chip"), chip);
   $("chip").className = `chip ${late ? "late" : state}`;
-  say($("headline"), headline(state, late, share, timeLeft(now), now));
+  say($("headline"), headline(state, late, share, timeLeft(now, history), now));
   document.body.classList.toggle("no-aips", now.simulator === "gs");
   const bar = $("progress");
   bar.setAttribute("aria-valuenow", share === null ? 0 : Math.floor(100 * share));
@@ -118,8 +120,10 @@ function headline(state, late, share, left, now) {
   return left === null ? `${done} done` : `${done} done, about ${roughly(left)} left`;
 }
 
-function timeLeft(now) {
-  const [done, wanted, agents, rate] = [number(now.steps_done), number(now.steps), number(now.agents), meanRate(now)];
+function timeLeft(now, history) {
+  const [done, wanted, agents, mean] = [number(now.steps_done), number(now.steps), number(now.agents), meanRate(now)];
+  const recent = recentRate(now, history);
+  const rate = recent !== null && recent >= PAUSE * (mean ?? 0) ? recent : mean;
   if ([done, wanted, agents, rate].includes(null) || rate <= 0 || done < 0.005 * wanted) return null;
   return ((wanted - done) * agents) / rate;
 }
@@ -128,6 +132,18 @@ function timeLeft(now) {
 function meanRate(now) {
   const [total, seconds] = [number(now.total_agent_steps), number(now.seconds)];
   return total !== null && seconds > 0 ? total / seconds : null;
+}
+
+/** That of the last RECENT_S, or of as long as the last two samples are apart; null while there is no such time. */
+function recentRate(now, history) {
+  const [total, seconds] = [number(now.total_agent_steps), number(now.seconds)];
+  if (total === null || seconds === null || !(number(now.agent_steps_per_second) > 0)) return null;
+  const times = list(history.seconds);
+  const totals = columnOf(history, "total_agent_steps", times);
+  for (let i = times.length - 1; i >= 0; i--) {
+    if (totals[i] !== null && seconds - times[i] >= RECENT_S) return total > totals[i] ? (total - totals[i]) / (seconds - times[i]) : null;
+  }
+  return null;
 }
 
 /** What the groups do, the most frequent first: their numbers of updates left out, they differ by one. */
@@ -140,31 +156,43 @@ function doingNow(now) {
   return [...counts].sort((a, b) => b[1] - a[1]).slice(0, 2).map(([words]) => words).join(", ");
 }
 
-function drawBanners({ state, late, at, stuck, now } = { stuck: [], now: {} }) {
+function drawBanners({ state, late, at, stuck, now, processes } = { stuck: [], now: {}, processes: [] }) {
   const banners = [];
   if (goneSince !== null) {
     const words = goneWhy || "The dashboard's server does not answer";
-    banners.push(["bad", `${words}, since ${goneSince.toLocaleTimeString()}.`, [`The run is not touched by that. Start it again with: dials dashboard ${string(now.run)}`.trim()]]);
+    banners.push(["bad", `${words}, since ${goneSince.toLocaleTimeString()}.`, ["The run is not touched by that. Start it again with:"], `dials dashboard ${string(now.run)}`.trim()]);
   }
-  if (late) banners.push(["bad", `No news from the run since ${new Date(1000 * at).toLocaleTimeString()}.`, ["The process that trains it hangs, or it was killed."]]);
+  if (late) {
+    const resuming = resumeCommand(now, processes);
+    const words = `The process that trains it hangs, or it was killed.${resuming && " Once it is gone, this goes on with the run:"}`;
+    banners.push(["bad", `No news from the run since ${new Date(1000 * at).toLocaleTimeString()}.`, [words], resuming]);
+  }
   if (state === "failed") banners.push(["bad", "The run failed.", ["Its error stands where it was started."]]);
-  if (stuck.length) banners.push(["warn", state === "running" ? "The run is stuck:" : "The run was stuck:", stuck]);
-  fill($("banners"), banners, () => banners.map(([kind, words, lines]) => element("div", { class: `banner ${kind}` }, [
+  if (stuck.length) banners.push(["warn", state === "running" && !late ? "The run is stuck:" : "The run was stuck:", stuck]);
+  fill($("banners"), banners, () => banners.map(([kind, words, lines, command]) => element("div", { class: `banner ${kind}` }, [
     element("b", {}, words), ...(lines.length > 1 ? [element("ul", {}, lines.map((line) => element("li", {}, line)))] : [" ", ...lines]),
+    ...(command ? [" ", element("code", {}, command)] : []),
   ])));
 }
 
-function drawTiles({ state, late, now }) {
+/** What goes on with a run that one process trained; those of many are started again by who watches over them. */
+function resumeCommand(now, processes) {
+  const name = string(now.run);
+  return name && sharedPid(processes) !== null ? `dials train --run ${name} --resume` : "";
+}
+
+function drawTiles({ state, late, now, history }) {
   const evaluation = bySteps(now.evaluations).pop() ?? {};
   const best = named(now.baselines).sort((a, b) => b[1] - a[1])[0];
   const [refreshed, planned] = [list(now.refreshes).length, number(now.aip_refreshes) ?? 0];
-  const left = state === "running" && !late ? timeLeft(now) : null;
+  const running = state === "running" && !late;
+  const left = running ? timeLeft(now, history) : null;
   const [total, mean] = [number(now.total_agent_steps), meanRate(now)];
   const tiles = [
-    state === "running"
+    running
       ? ["agent-steps/s", count(now.agent_steps_per_second), "", mean > 0 ? `${count(mean)} in the mean` : ""]
-      : ["agent-steps/s", count(mean), "", mean === null ? "" : "mean over the whole run"],
-    ["elapsed", duration(number(now.seconds)), "", left ? `about ${roughly(left)} left` : total === null ? "" : `${count(total)} agent-steps`],
+      : ["agent-steps/s", count(mean), "", late ? `in the mean; ${count(now.agent_steps_per_second)} at the last news` : mean === null ? "" : "mean over the whole run"],
+    ["elapsed", duration(number(now.seconds)), "", late ? "until the last news" : left ? `about ${roughly(left)} left` : total === null ? "" : `${count(total)} agent-steps`],
     ["return", quantity(evaluation.return_mean), plusMinus(evaluation.return_se), number(evaluation.steps) === null ? "not evaluated yet" : `after ${count(evaluation.steps)} steps`],
     ["greedy return", quantity(evaluation.greedy_return_mean), plusMinus(evaluation.greedy_return_se), best ? `best hand-written ${quantity(best[1])}` : "always the likeliest action"],
     ["influence error", quantity(evaluation.influence_ce_mean), "nats", now.simulator === "gs" ? "no AIPs" : planned > refreshed ? `after ${refreshed} of ${plural(planned, "refresh", "refreshes")}` : `after ${plural(refreshed, "refresh", "refreshes")}`],

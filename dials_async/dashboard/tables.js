@@ -2,7 +2,7 @@
 
 const MIB = (value) => (number(value) === null ? DASH : value < 1024 ? `${count(value)} MiB` : `${(value / 1024).toFixed(1)} GiB`);
 
-function drawMachine({ state, history }) {
+function drawMachine({ state, history, late }) {
   const card = $("card-machine");
   const seconds = list(history.seconds).map(number);
   const workers = columnOf(history, "workers", seconds);
@@ -13,16 +13,23 @@ function drawMachine({ state, history }) {
     once("memory", () => lineChart(card, {
       name: "Memory of all processes against the time", x: "seconds", unit: "MiB", height: 190, zero: true, say: MIB,
       series: [{ name: "memory", colour: "c5", area: true, gaps: true }],
-    })).draw([seconds, memory], { say: `Now ${MIB(lastOf(memory))}.` });
+    })).draw([seconds, memory], { when: late ? LAST_NEWS : "", say: `${endOf(late)} ${MIB(lastOf(memory))}.` });
   }
   if (hasAny(workers)) {
     const { low, high } = extremes(workers);
     const now = plural(lastOf(workers), "rollout worker", "rollout workers");
-    note(card, "workers", state !== "running" ? `At most ${plural(high, "rollout worker", "rollout workers")}.` : low === high ? `${now} all along.` : `${now} now, between ${count(low)} and ${count(high)} so far.`);
+    note(card, "workers", state !== "running" || late ? `At most ${plural(high, "rollout worker", "rollout workers")}.` : low === high ? `${now} all along.` : `${now} now, between ${count(low)} and ${count(high)} so far.`);
   }
 }
 
-function drawProcesses({ processes }) {
+/** The number of the process that all of these are threads of; null if there are several, or none. */
+function sharedPid(processes) {
+  const [first] = processes;
+  const shared = first && number(first.pid) !== null && processes.every((one) => one.pid === first.pid && one.host === first.host);
+  return shared ? first.pid : null;
+}
+
+function drawProcesses({ processes, late }) {
   const card = $("card-processes");
   const host = once("processes", () => card.appendChild(element("div", { class: "scroll" })));
   const rows = processes.map((one) => [
@@ -31,9 +38,10 @@ function drawProcesses({ processes }) {
   ]);
   card.hidden = !rows.length;
   // Threads of one process share its memory and its news: there it is said once.
-  const shared = rows.length > 1 && number(processes[0].pid) !== null && rows.every((row) => row[5] === rows[0][5]);
+  const shared = rows.length > 1 && sharedPid(processes) !== null;
   const memory = known(numbersOf(processes, "memory_mib")).reduce((sum, value) => sum + value, 0);
   say(card.querySelector("h2"), shared ? "Threads" : "Processes");
+  note(card, "late", late ? "As they were at the last news." : "");
   note(card, "shared", shared ? `All of one process: ${rows[0][5]}, ${MIB(memory)}.` : "");
   const columns = ["name", "role", "doing", "memory", "last heard", "host · pid"];
   fill(host, [shared, rows], () => (shared
@@ -46,11 +54,12 @@ const HEALTH = [
   ["policy_loss", "policy loss"], ["value_loss", "value loss"], ["explained_variance", "explained"],
 ];
 
-function drawHealth(now) {
+function drawHealth({ now, late }) {
   const card = $("card-health");
   const groups = objects(now.groups);
-  const host = once("health", () => card.appendChild(element("div", { class: "scroll" })));
+  const host = once("health", () => card.appendChild(element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Health of learning" })));
   card.hidden = !groups.length;
+  note(card, "late", late ? "As it was at the last news." : "");
   const rows = groups.map((one, i) => [
     String(number(one.group) ?? (groups.length > 1 ? i : "all")), count(one.agents), count(one.version), string(one.doing) || DASH,
     ...HEALTH.map(([key]) => small(object(one.health)[key])),

@@ -10,6 +10,10 @@ const objects = (value) => list(value).map(object);
 const string = (value) => (typeof value === "string" ? value : "");
 const known = (values) => values.filter((value) => value !== null);
 
+/** What a time series ends with: a run without news may be anywhere by now. */
+const LAST_NEWS = "at the last news";
+const endOf = (late) => (late ? "At the last news" : "Now");
+
 const group = (digits) => digits.replace(/\B(?=(\d{3})+(?!\d))/g, ",");
 
 /** 1000000 -> "1,000,000". */

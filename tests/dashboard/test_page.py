@@ -205,6 +205,89 @@ def test_news_that_stop_are_told_and_news_that_come_back_too(serving: Serving, o
     expect(page.get_by_role("alert")).to_be_empty()
 
 
+def test_a_silent_run_shows_nothing_as_if_it_went_on(serving: Serving, open_page: Open) -> None:
+    dashboard, told = serving(live(0.5, at=SOON))
+    page = open_page(dashboard.url)
+    rate = page.locator(".tile").first
+    expect(rate).to_contain_text("126,500")
+    expect(page.locator("#card-influence .next")).to_be_visible()
+    expect(page.locator("#tiles")).to_contain_text("left")
+    told.value = live(0.5, at=time.time() - 60)
+
+    ask_again(page)
+
+    expect(rate.locator("dd")).to_have_text("98,058")
+    expect(rate).to_contain_text("in the mean; 126,500 at the last news")
+    expect(page.locator("#card-influence .next")).to_be_hidden()
+    for place in ("#tiles", "#headline"):
+        expect(page.locator(place)).not_to_contain_text("left")
+    for card in ("#card-throughput", "#card-queues", "#card-machine"):
+        expect(page.locator(f"{card} .where")).to_have_text("at the last news")
+        expect(page.locator(f"{card} [role=img]")).to_have_attribute(
+            "aria-label", re.compile("At the last news [0-9]")
+        )
+    expect(page.locator("#card-machine")).to_contain_text("At most 2 rollout workers.")
+    expect(page.locator("#card-processes")).to_contain_text("As they were at the last news.")
+    expect(page.locator("#card-health")).to_contain_text("As it was at the last news.")
+
+
+def test_a_silent_run_of_one_process_says_how_it_is_resumed(serving: Serving, open_page: Open) -> None:
+    dashboard, told = serving(live(0.5, at=time.time() - 60))
+    page = open_page(dashboard.url)
+    banner = page.get_by_role("alert")
+    expect(banner.locator("code")).to_have_text("dials train --run demo --resume")
+    # Those of many processes are started again by who watches over them
+    told.value = live(0.5, agents=100, lag=1, at=time.time() - 60)
+    ask_again(page)
+    expect(banner).to_contain_text("The process that trains it hangs, or it was killed.")
+    expect(banner.locator("code")).to_have_count(0)
+
+
+def history_of(*parts: tuple[float, float]) -> tuple[dict[str, list[float]], float, float]:
+    """A history with a sample a second of parts (seconds, agent-steps per second), its end and its total."""
+    history: dict[str, list[float]] = {"seconds": [0.0], "total_agent_steps": [0.0]}
+    for seconds, rate in parts:
+        for _ in range(int(seconds)):
+            history["seconds"].append(history["seconds"][-1] + 1)
+            history["total_agent_steps"].append(history["total_agent_steps"][-1] + rate)
+    return history, history["seconds"][-1], history["total_agent_steps"][-1]
+
+
+@pytest.mark.parametrize(
+    ("parts", "now", "left"),
+    [
+        (((1000, 1_000),), 1_000, "17 min"),  # as fast as ever
+        (((900, 1_000), (100, 2_000)), 2_000, "9 min"),  # twice as fast of late
+        (((900, 1_000), (100, 500)), 500, "32 min"),  # half as fast
+        (((990, 1_000), (10, 0)), 1_000, "25 min"),  # a short pause counts as its share of 30 s
+        (((975, 1_000), (25, 0)), 1, "17 min"),  # a long one says nothing about what comes after it
+        (((900, 1_000), (100, 2_000)), 0, "17 min"),  # nothing is done now: the mean since the start
+    ],
+)
+def test_what_is_left_follows_the_recent_rate_and_not_a_pause(
+    parts: tuple[tuple[float, float], ...], now: float, left: str, serving: Serving, open_page: Open
+) -> None:
+    history, seconds, total = history_of(*parts)
+    value = live(0.5, at=SOON)
+    value["history"] = history
+    value["now"] |= {"total_agent_steps": total, "seconds": seconds, "agent_steps_per_second": now}
+    value["now"] |= {"agents": 4, "steps_done": total / 4, "steps": total / 2}
+    page = open_page(serving(value)[0].url)
+    expect(page.locator("#headline")).to_have_text(f"50 % done, about {left} left")
+
+
+@pytest.mark.parametrize(("n", "words"), [(40, "refresh"), (70, "one refresh of 4")])
+def test_many_refreshes_are_thinned_and_the_key_says_so(
+    n: int, words: str, serving: Serving, open_page: Open
+) -> None:
+    value = live(0.5, at=SOON)
+    seconds = value["now"]["seconds"]
+    first = value["now"]["refreshes"][0]
+    value["now"]["refreshes"] = [first | {"seconds_in_run": seconds * (k + 1) / n} for k in range(n)]
+    page = open_page(serving(value)[0].url)
+    expect(page.locator("#card-throughput .key.mark")).to_have_text(words)
+
+
 @pytest.fixture
 def growing(tmp_path: Path) -> Iterator[Path]:
     """The folder of a run whose live.json a thread keeps extending."""
