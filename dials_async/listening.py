@@ -9,6 +9,9 @@ from dials_async.errors import UsageError
 #: Where the dashboard is unless the user says otherwise.
 DASHBOARD_ADDRESS = "127.0.0.1:8265"
 
+#: Where /metrics is unless the user says otherwise: any free port, Prometheus finds it by its file.
+METRICS_ADDRESS = "127.0.0.1:0"
+
 #: Addresses that stand for all of a host's own.
 _ALL = ("0.0.0.0", "::")
 

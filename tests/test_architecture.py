@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"errors", "drawings"},
     "dashboard": {"errors", "listening", "report"},
     "runtime": {*LEARNING, "", "dashboard", "listening", "evaluation", "report"},
-    "distributed": {*LEARNING, "", "addresses", "evaluation", "report", "runtime", "servers"},
+    "distributed": {*LEARNING, "", "addresses", "listening", "evaluation", "report", "runtime", "servers"},
     "benchmarking": {*LEARNING, "runtime"},
     "cli": {
         *LEARNING,

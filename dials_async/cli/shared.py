@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dials_async.errors import DialsError
+from dials_async.listening import METRICS_ADDRESS
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
@@ -17,7 +18,7 @@ settings_option = click.option(
 metrics_option = click.option(
     "--metrics-address",
     envvar="DIALS_METRICS_ADDRESS",
-    default="127.0.0.1:0",
+    default=METRICS_ADDRESS,
     metavar="HOST:PORT|off",
     help="Where this process serves /metrics for Prometheus; 'off' counts nothing.  "
     "[default: $DIALS_METRICS_ADDRESS, else any free port on loopback]",

@@ -22,7 +22,8 @@ from dials_async.distributed.connection import Connection, wait_to_connect
 from dials_async.distributed.leases import Leases
 from dials_async.distributed.roles import Role
 from dials_async.errors import BrokerError, DialsError, RunNotFoundError, StoreError, TrainingError
-from dials_async.metrics.endpoint import DEFAULT_ADDRESS, exposed, make_metrics
+from dials_async.listening import METRICS_ADDRESS
+from dials_async.metrics.endpoint import exposed, make_metrics
 from dials_async.runtime.machine import code_version, memory_mib
 from dials_async.runtime.warmup import compile_kernels
 from dials_async.store.runs import COMPLETE, FAILED
@@ -69,7 +70,7 @@ class Joining:
     """Seconds to wait for servers and for the run to exist."""
     name: str | None = None
     """Of the process; None: honcho's name for it, or its role and pid."""
-    metrics_address: str = DEFAULT_ADDRESS
+    metrics_address: str = METRICS_ADDRESS
     """Where Prometheus reads its numbers (``dials_async.metrics.endpoint``)."""
 
 

@@ -7,13 +7,10 @@ from contextlib import contextmanager
 
 from prometheus_client import start_http_server
 
-from dials_async.errors import ConfigError, DialsError, InterruptedRunError, UsageError
+from dials_async.errors import DialsError, InterruptedRunError, UsageError
 from dials_async.listening import parse_address
 from dials_async.metrics.instruments import Metrics
 from dials_async.metrics.targets import register
-
-#: Any free port, on loopback: Prometheus finds it by its file.
-DEFAULT_ADDRESS = "127.0.0.1:0"
 
 #: Where the command line takes the address.
 OPTION = "--metrics-address"
@@ -81,7 +78,7 @@ def announced(metrics: Metrics, place: str | None, run: str, role: str, process:
         print(f"{process}: Prometheus will not find this process: {error}", file=sys.stderr, flush=True)
     try:
         yield
-    except (UsageError, ConfigError, InterruptedRunError):  # somebody's wish, not a failure
+    except (UsageError, InterruptedRunError):  # somebody's mistake or wish, not a failure
         if target is not None:
             target.remove()
         raise

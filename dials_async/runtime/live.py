@@ -131,7 +131,7 @@ class Recorder:
     def document(self, look: Look, state: str) -> dict[str, Any]:
         """The state now, with its history (docs/files.md)."""
         rate = self._rate(look.now)
-        if state != RUNNING or self._is_due(look.now["seconds"]):
+        if self._is_due(look.now, state):
             self._sample(look, rate)
         return {
             "format": FORMAT,
@@ -152,9 +152,11 @@ class Recorder:
         # A restored store may be behind what was seen.
         return round(max(0, after - before) / (last - first), 1) if last > first else None
 
-    def _is_due(self, seconds: float) -> bool:
-        times = self._history["seconds"]
-        return not times or seconds - (times[-1] or 0.0) >= 0.75 * self._between_s
+    def _is_due(self, now: Mapping[str, Any], state: str) -> bool:
+        times, steps = self._history["seconds"], self._history["total_agent_steps"]
+        if state != RUNNING:  # the last steps, however soon; not the time that the report took
+            return not steps or now["total_agent_steps"] != steps[-1]
+        return not times or now["seconds"] - (times[-1] or 0.0) >= 0.75 * self._between_s
 
     def _sample(self, look: Look, rate: float | None) -> None:
         now, history = look.now, self._history

@@ -47,8 +47,8 @@ def make_context(
     groups, clock = make_groups(config, domain), make_clock(config, domain)
     if metrics is None or not metrics.counting:
         return RunContext(name, config, domain, groups, clock, broker, store)
-    context = RunContext(name, config, domain, groups, clock, MeteredBroker(broker, metrics), store)
-    context.metrics = metrics
+    metered = MeteredBroker(broker, metrics)
+    context = RunContext(name, config, domain, groups, clock, metered, store, metrics=metrics)
     metrics.build.info({"code": code_version(), **library_versions()})
     metrics.count_phases(context.phases)
     metrics.watch("broker", broker)

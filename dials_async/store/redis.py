@@ -24,7 +24,7 @@ from dials_async.store.redis_hashes import aip_states, group_snapshot, restored_
 from dials_async.store.redis_keys import RunKeys
 from dials_async.store.redis_link import PATIENCE_S, RedisLink
 from dials_async.store.redis_news import News
-from dials_async.store.redis_opening import guarded, new_token, require_schema, warn_of_eviction
+from dials_async.store.redis_opening import guarded, require_schema, warn_of_eviction
 
 
 class RedisStore:
@@ -73,7 +73,7 @@ class RedisStore:
         state = frozen_group(state)
         before = self._require_next(what, key, state)
         mark = Mark(state.version, before, state.steps_per_agent, held=True)
-        token = new_token()
+        token = scripts.new_token()
         answer = self._commit_group(
             (key, self._groups, self._changes),
             (
@@ -133,7 +133,7 @@ class RedisStore:
                 before,
                 state.steps_per_agent,
                 pack_aip(state),
-                new_token(),
+                scripts.new_token(),
                 self._rules.keep_last_aips,
                 self._channel,
             ),
@@ -160,7 +160,7 @@ class RedisStore:
         """See Store."""
         key, text = encode_record(kind, record)
         keys = (self._keys.ids(kind), self._keys.rows(kind), self._kinds, self._changes)
-        appended, changes = self._append(keys, (kind, key, text, new_token(), self._channel))
+        appended, changes = self._append(keys, (kind, key, text, scripts.new_token(), self._channel))
         self._news.note(changes)
         return bool(appended)
 
@@ -197,7 +197,7 @@ class RedisStore:
     def restore(self, snapshot: StoreSnapshot) -> None:
         """See Store."""
         hashes = restored_hashes(snapshot, self._keys, self._rules)
-        records, token = restored_records(snapshot), new_token()
+        records, token = restored_records(snapshot), scripts.new_token()
 
         def attempt(client: Any) -> int:
             with client.pipeline(transaction=True) as pipe:

@@ -61,8 +61,3 @@ def warn_of_eviction(link: RedisLink) -> None:
             link.shown,
             found,
         )
-
-
-def new_token() -> str:
-    """What a call leaves beside its write, to know it again when its answer was lost."""
-    return secrets.token_hex(8)

@@ -8,6 +8,8 @@ nothing is refused: a script is carried out whole or not at all. All values that
 Redis as they came, so that no number passes through a float.
 """
 
+import secrets
+
 #: Comes before every script that writes for a run. The last of KEYS: info; the last of ARGV: the life.
 SAME_LIFE = """
 if redis.call('HGET', KEYS[#KEYS], 'life') ~= ARGV[#ARGV] then
@@ -137,3 +139,8 @@ redis.call('SADD', KEYS[3], ARGV[1])
 return {1, announce(KEYS[4], ARGV[5])}
 """
 )
+
+
+def new_token() -> str:
+    """What a call leaves beside its write, to know it again when its answer was lost."""
+    return secrets.token_hex(8)

@@ -133,6 +133,17 @@ def test_the_rate_is_that_of_the_last_seconds(made: Made, monkeypatch: pytest.Mo
     assert rates[-1] == 5.0
 
 
+def test_the_time_that_the_report_takes_is_no_sample(tmp_path: Path, made: Made) -> None:
+    state = LiveState(tmp_path, Metrics(), made)
+    run_on(state, made, 2)
+    made.steps += 4  # and stops in the same moment
+    state.write(STOPPED)
+    made.seconds += 30.0
+    state.write(COMPLETE)
+    assert read(tmp_path)["history"]["seconds"] == [2.0, 4.0, 4.0]
+    assert read(tmp_path)["now"]["seconds"] == 34.0
+
+
 def test_a_run_that_starts_says_what_it_waits_for_and_has_no_samples_yet(tmp_path: Path, made: Made) -> None:
     LiveState(tmp_path, Metrics(), made).starting("kernels are compiled")
     document = read(tmp_path)
