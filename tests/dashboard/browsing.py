@@ -1,0 +1,39 @@
+"""What the tests of the page have in common: how to look at it, and how to have it ask."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Page
+
+from dials_async.dashboard import Dashboard
+
+from .conftest import Told
+
+Serving = Callable[[Any], tuple[Dashboard, Told]]
+
+#: Written in an hour: on a machine that is busy with other tests no run falls silent.
+SOON = time.time() + 3600
+
+#: Counts the pixels of a chart that are not empty.
+INK = """(selector) => {
+  const canvas = document.querySelector(`${selector} canvas`);
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let ink = 0;
+  for (let i = 3; i < data.length; i += 4) ink += data[i] > 0;
+  return ink;
+}"""
+
+CHARTS = ("#card-return", "#card-throughput", "#card-agents", "#card-queues", "#card-machine")
+
+
+def fits(page: Page) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def ask_again(page: Page) -> None:
+    """Have the page ask for the state now, and wait until it drew it."""
+    page.wait_for_timeout(20)  # an answer on its way is drawn first
+    with page.expect_response("**/state"):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_timeout(20)
