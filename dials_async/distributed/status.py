@@ -91,7 +91,7 @@ def gather(connection: Connection, before: Mapping[str, Any] | None = None) -> d
 
 def look(connection: Connection) -> Look:
     """The run for those who watch it live: cheap enough to be asked every second."""
-    # Its learners have left by then, and with them what they say of themselves.
+    # Of a complete run the learners have left, and with them what they say of themselves.
     now = _state(connection, from_store=is_complete(connection.context))
     processes = now.pop("processes")
     evaluations = now["evaluations"]
