@@ -120,7 +120,8 @@ class GsSampler:
         if any(result is None for result in results):
             return False
         done = [result for result in results if result is not None]
-        steps = max(context.clock.steps(version) for version in versions)
+        # The slowest group's, as F counts: at lag > 0 another may be far ahead of it.
+        steps = context.clock.steps(min(versions))
         record = _record(refresh + 1, steps, self._by_agent(done), time.monotonic() - start)
         context.store.append_record("refreshes", {**record, "seconds_in_run": round(context.seconds(), 3)})
         context.store.commit_aip(

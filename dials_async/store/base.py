@@ -35,7 +35,7 @@ class AipState:
     """The AIPs of all groups after one refresh."""
 
     version: int
-    steps_per_agent: int  # of the policies the AIPs were trained for
+    steps_per_agent: int  # of the policies the AIPs were trained for, the slowest group's
     arrays: Arrays  # keyed by group: "g0", "g1", ...
     meta: Meta = field(default_factory=dict)  # CE before and after, in nats
 

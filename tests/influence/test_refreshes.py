@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rollout.contexts import small_config
+from rollout.contexts import commit_policies, eventually, make_context, running, small_config
 
+from dials_async.influence.sampler import GsSampler
 from dials_async.runtime.embedded import EmbeddedRun
+from dials_async.runtime.run_state import run_state
+from dials_async.store.base import GroupState
 
 
 def finished(folder: Path, *settings: str) -> EmbeddedRun:
@@ -49,3 +52,24 @@ def test_training_on_the_gs_needs_no_aips(tmp_path: Path) -> None:
     state = run.context.store.latest_group(0)
     assert state is not None
     assert state.version == 4
+
+
+def test_steps_since_a_refresh_are_those_of_the_slowest_group_however_far_ahead_another_is() -> None:
+    context = make_context(
+        "rollout.agents_per_group=2", "rollout.max_policy_lag=2", "schedule.refresh_steps=1600"
+    )
+
+    def commit(group: int, version: int) -> None:
+        weights = context.groups[group].initial_weights(context.seed)
+        arrays = {"weights": weights, "adam_m": weights, "adam_v": weights}
+        steps = context.clock.steps(version)
+        context.store.commit_group(GroupState(group, version, steps, arrays, {"adam_steps": 0}))
+
+    commit_policies(context, 0)
+    for version in (1, 2, 3):
+        commit(0, version)
+    with running(context, GsSampler(context, threads=1).run):
+        assert eventually(lambda: context.store.aip_version() == 1)
+        assert run_state(context, {})["steps_since_refresh"] == 0
+        commit(1, 1)
+        assert run_state(context, {})["steps_since_refresh"] == context.clock.steps_per_update
