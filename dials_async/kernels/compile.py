@@ -4,6 +4,11 @@ Numba reuses cached machine code when the *caller's* file is unchanged, even if 
 in another file was edited. A stale kernel would be silently wrong, so the cache folder is named after a
 hash of every source file of the package that holds kernels: another source, another folder
 (``dials_async.cache`` says where).
+
+Sums and stores belong in loops of their own. A vectorised loop that reads one array and stores into another
+first compares their addresses, and gives way to the plain loop if they might overlap, which may only mean
+that they lie close together. A vectorised sum is rounded in another order than a plain one: in such a loop
+its last bit would depend on where malloc put the arrays. Loops that only read need no such check.
 """
 
 import hashlib

@@ -115,10 +115,11 @@ def _objective(
             action = actions[e, t]
             top, total = softmax_part(scratch.actor.out, i, 0, n_actions, p)
             log_total = np.float32(math.log(total))
-            entropy = np.float32(0.0)
             for j in range(n_actions):
                 p[j] /= total
                 log_p[j] = scratch.actor.out[i, j] - top - log_total
+            entropy = np.float32(0.0)
+            for j in range(n_actions):  # sums and stores apart: see kernels/compile.py
                 entropy -= p[j] * log_p[j]
             change = log_p[action] - scratch.proximal[e, t]
             ratio = np.float32(math.exp(change))

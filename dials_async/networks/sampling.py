@@ -39,9 +39,10 @@ def softmax_part(logits: Floats, row: int, start: int, stop: int, weights: Float
     top = logits[row, start]
     for k in range(start + 1, stop):
         top = logits[row, k] if logits[row, k] > top else top
-    total = np.float32(0.0)
     for k in range(start, stop):
         weights[k] = fast_exp(logits[row, k] - top)
+    total = np.float32(0.0)
+    for k in range(start, stop):  # sums and stores apart: see kernels/compile.py
         total += weights[k]
     return top, total
 

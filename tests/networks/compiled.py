@@ -8,7 +8,7 @@ from dials_async.networks.adam import adam_step
 from dials_async.networks.layers import fast_sigmoid, fast_tanh
 from dials_async.networks.layout import Shape, Workspace
 from dials_async.networks.network import forward, prepare
-from dials_async.networks.sampling import fast_exp
+from dials_async.networks.sampling import fast_exp, softmax_part
 
 Floats = NDArray[np.float32]
 
@@ -29,6 +29,13 @@ def sigmoid_each(x: Floats, out: Floats) -> None:
 def exp_each(x: Floats, out: Floats) -> None:
     for k in range(x.shape[0]):
         out[k] = fast_exp(x[k])
+
+
+@jit
+def softmax_sum(logits: Floats, weights: Floats) -> float:
+    """Sum of the unnormalised probabilities of ``logits`` [1, n]."""
+    _, total = softmax_part(logits, 0, 0, logits.shape[1], weights)
+    return float(total)
 
 
 @jit

@@ -9,8 +9,13 @@ from dials_async.kernels.rng import stream_seeds
 from dials_async.networks.acting import act, make_memory, sample_influence
 from dials_async.networks.layout import MLP, Shape, n_parameters, split
 
+from .compiled import softmax_sum
+
 #: Chance that a test of frequencies would fail for a perfect sampler under a fresh seed.
 FALSE_ALARM = 1e-6
+
+#: So far apart no processor's vectorised loop would take two arrays for overlapping ones.
+FAR = 4096
 
 LOGITS = np.array([0.5, -1.0, 2.0, -3.0], dtype=np.float32)
 
@@ -124,3 +129,14 @@ def test_an_aip_reads_the_first_bits_of_the_observation_alone() -> None:
         sample_influence(shape, 3, parameters, pack(longer), streams, make_memory(shape, 1, n), influence)
         drawn.append(influence)
     assert np.array_equal(*drawn)
+
+
+@pytest.mark.parametrize("n", [3, 4, 25, 100])
+def test_sums_are_the_same_to_the_bit_wherever_the_arrays_lie_in_memory(n: int) -> None:
+    """A vectorised loop that stores guards against overlaps, and gives way to a plain one if in doubt."""
+    memory = np.zeros(FAR + 2 * n, np.float32)
+    logits = memory[:n].reshape(1, n)
+    for values in np.random.default_rng(n).normal(size=(100, n)):
+        logits[:] = values
+        sums = {softmax_sum(logits, memory[start : start + n]) for start in [*range(n, n + 200), FAR]}
+        assert len(sums) == 1
