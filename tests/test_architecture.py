@@ -61,6 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "runtime": {*LEARNING, "", "dashboard", "listening", "evaluation", "report"},
     "distributed": {*LEARNING, "", "addresses", "listening", "evaluation", "report", "runtime", "servers"},
     "benchmarking": {*LEARNING, "runtime"},
+    "experiments": {"errors", "config", "domains", "runtime"},
     "cli": {
         *LEARNING,
         "addresses",
@@ -70,6 +71,7 @@ ALLOWED: dict[str, set[str]] = {
         "report",
         "runtime",
         "benchmarking",
+        "experiments",
         "dashboard",
         "distributed",
         *SUPERVISION,
@@ -121,8 +123,8 @@ def test_the_rules_are_those_of_the_design() -> None:
     for part in ("messaging", "store"):
         assert not ALLOWED[part] & {"learning", "influence", "rollout", "runtime", "domains", "networks"}
     for part, allowed in ALLOWED.items():
-        if part not in ("runtime", "distributed", "cli", "benchmarking", "__main__"):
-            assert not allowed & {"runtime", "distributed", "cli", "benchmarking"}
+        if part not in ("runtime", "distributed", "cli", "benchmarking", "experiments", "__main__"):
+            assert not allowed & {"runtime", "distributed", "cli", "benchmarking", "experiments"}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -6,7 +6,7 @@ Everything heavy is imported inside the commands: ``dials --help`` answers at on
 import click
 
 from dials_async import __version__
-from dials_async.cli import chaos, dashboard, distributed, look, measure, train, validate
+from dials_async.cli import chaos, dashboard, distributed, experiment, look, measure, train, validate
 from dials_async.cli.shared import OneLineErrors
 
 
@@ -25,6 +25,7 @@ def main() -> None:
 for command in (
     *(train.presets, train.train, look.evaluate, look.report, measure.check_vectors, measure.bench),
     *(distributed.init, distributed.worker, distributed.status, distributed.forget),
+    experiment.experiment,
     *(distributed.server, distributed.supervise, chaos.chaos, validate.validate, dashboard.dashboard),
 ):
     main.add_command(command)

@@ -1,0 +1,184 @@
+"""Runs what an experiment lacks: each trial is a ``dials train`` of its own, skipped, resumed or begun.
+
+A trial that some experiment's tables hold already, made with the same settings, is done, wherever it ran:
+runs may be deleted, their rows are enough to go on from.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dials_async.errors import InterruptedRunError, TrainingError, UsageError
+from dials_async.experiments.catalogue import Trial
+from dials_async.experiments.tables import Tables, read_tables, tables_of_run
+from dials_async.runtime.files import has_checkpoint
+from dials_async.runtime.folder import CONFIG, SUMMARY, read_config, runs_root, write_json
+from dials_async.runtime.wiring import fingerprint_of
+
+#: What the processes of a trial cost, over all of its sessions; in the run's folder.
+COST = "cost.json"
+
+#: Exit code of a ``dials train`` that was stopped in good order.
+_STOPPED = 130
+
+Say = Callable[[str], None]
+
+
+def experiment_runs() -> Path:
+    """Where the runs of experiments are kept: a folder beside the other runs."""
+    return runs_root() / "experiments"
+
+
+def known_trials(results: Path) -> Tables:
+    """All that the tables of all experiments under ``results`` know. Raises UsageError."""
+    tables = Tables()
+    for path in sorted(results.glob("*/runs.csv")):
+        found = read_tables(path.parent)
+        for trial in found.finished():
+            tables.replace(found, trial)
+    return tables
+
+
+def is_done(trial: Trial, known: Tables) -> bool:
+    """Whether ``known`` holds ``trial`` with the settings that it has now."""
+    row = known.finished().get(trial.name)
+    return row is not None and row["fingerprint"] == trial.fingerprint
+
+
+def run_trials(trials: list[Trial], results: Path, folder: Path, say: Say) -> Tables:
+    """Run the trials that are missing; the tables in ``folder`` are brought up to date after each of them.
+
+    Args:
+        trials: of the experiment, in the order in which they are to run.
+        results: folder of all experiments' tables.
+        folder: of this experiment's tables.
+        say: takes lines of progress.
+
+    Raises:
+        InterruptedRunError: stopped by Ctrl-C; what was done is kept.
+        TrainingError: some trials failed; the others ran.
+    """
+    known, tables = known_trials(results), read_tables(folder)
+    missing: list[Trial] = []
+    for trial in trials:
+        if is_done(trial, known):
+            tables.replace(known, trial.name)
+        else:
+            missing.append(trial)
+    say(f"{len(trials)} runs, {len(trials) - len(missing)} of them done before")
+    tables.write(folder)
+    failed, began = [], time.monotonic()
+    for done, trial in enumerate(missing):
+        left = _time_left(time.monotonic() - began, done, len(missing))
+        say(f"[{len(trials) - len(missing) + done + 1}/{len(trials)}] {trial.name}{left}")
+        try:
+            run_folder = _run(trial)
+        except TrainingError as error:
+            say(f"  failed: {error}")
+            failed.append(trial.name)
+            continue
+        tables.replace(_tables_of(trial, run_folder), trial.name)
+        tables.write(folder)
+        row = tables.finished()[trial.name]
+        say(f"  return {float(row['return_mean']):.4g} in {float(row['wall_seconds']):,.0f} s")
+    if failed:
+        raise TrainingError(
+            f"{len(failed)} of {len(trials)} runs failed ({', '.join(failed)}); the rest is kept"
+        )
+    return tables
+
+
+def _time_left(seconds: float, done: int, wanted: int) -> str:
+    """A guess from the runs so far."""
+    if not done:
+        return ""
+    minutes = seconds / done * (wanted - done) / 60
+    return f" (about {minutes:,.0f} min left)"
+
+
+def _run(trial: Trial) -> Path:
+    """Begin or go on with the run of ``trial`` until it is finished. Returns its folder."""
+    folder = experiment_runs() / trial.name
+    arguments = trial.arguments
+    if (folder / CONFIG).exists():
+        config = read_config(folder)
+        if f"{fingerprint_of(config)}-{config.run.steps}" != trial.fingerprint:
+            raise UsageError(
+                f"{folder} holds a run with other settings than '{trial.name}' has now: move it away"
+            )
+        if (folder / SUMMARY).exists():
+            return folder
+        if has_checkpoint(folder):
+            arguments = ["--run", trial.name, "--resume"]
+        else:  # cut off before anything was saved
+            shutil.rmtree(folder)
+    code, cost = _train(arguments)
+    if folder.exists():
+        _add_cost(folder / COST, cost)
+    if code == _STOPPED:
+        raise InterruptedRunError("stopped; the same command goes on where it was")
+    if code != 0 or not (folder / SUMMARY).exists():
+        raise TrainingError(f"dials train ended with exit code {code}")
+    return folder
+
+
+def _train(arguments: Iterable[str]) -> tuple[int, dict[str, float]]:
+    """Exit code and cost of one ``dials train``; its progress goes to our terminal, if there is one."""
+    command = [sys.executable, "-m", "dials_async", "train", *arguments]
+    if not sys.stderr.isatty():
+        command.append("--quiet")
+    environment = {**os.environ, "DIALS_RUNS": str(experiment_runs()), "DIALS_METRICS_ADDRESS": "off"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    # A terminal sends Ctrl-C to the run too; SIGTERM comes to us alone. Either way the run saves and ends.
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
+    }
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, {
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "peak_memory_mib": round(usage.ru_maxrss / 2**10, 1),
+    }
+
+
+def _add_cost(path: Path, cost: Mapping[str, float]) -> None:
+    before = _cost(path)
+    write_json(
+        path,
+        {
+            "cpu_seconds": before["cpu_seconds"] + cost["cpu_seconds"],
+            "peak_memory_mib": max(before["peak_memory_mib"], cost["peak_memory_mib"]),
+        },
+    )
+
+
+def _cost(path: Path) -> dict[str, float]:
+    if not path.exists():
+        return {"cpu_seconds": 0.0, "peak_memory_mib": 0.0}
+    cost: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    return cost
+
+
+def _tables_of(trial: Trial, folder: Path) -> Tables:
+    summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    about = {
+        "trial": trial.name,
+        "preset": trial.preset,
+        "simulator": trial.simulator,
+        "variant": trial.variant.name,
+        "seed": trial.seed,
+        "fingerprint": trial.fingerprint,
+    }
+    return tables_of_run(about, summary, _cost(folder / COST), folder)

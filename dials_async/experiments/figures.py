@@ -1,0 +1,231 @@
+"""The figures of an experiment, drawn from its tables alone, as SVG and PNG.
+
+Lines are means over seeds, bands one standard error. Dashed: scripted policies; dotted, or hollow marks:
+published by Suau et al. 2022.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue, Experiment
+from dials_async.experiments.statistics import Curve, Series, all_series, curve, references
+from dials_async.experiments.tables import PHASES, Tables, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Okabe and Ito's colours, told apart by colour-blind readers too.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_GREY, _LIGHT = "#555555", "#dddddd"
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": _LIGHT,
+    "axes.edgecolor": _GREY,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "dials",
+    "text.parse_math": False,
+}
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What one figure shows: some series of an experiment."""
+
+    tables: Tables
+    catalogue: Catalogue
+    series: Sequence[Series]
+
+    def label(self, one: Series) -> str:
+        """What tells ``one`` from the others: simulator, variant, or both."""
+        parts = []
+        if len({other.simulator for other in self.series}) > 1:
+            parts.append(SIMULATOR_LABELS[one.simulator])
+        if len({other.variant for other in self.series}) > 1:
+            parts.append(self.catalogue.variants[one.variant].label)
+        return ", ".join(parts) or SIMULATOR_LABELS[one.simulator]
+
+    def coloured(self) -> Iterator[tuple[Series, str]]:
+        """Each series with its colour."""
+        yield from zip(self.series, cycle(COLOURS), strict=False)
+
+
+def draw(experiment: Experiment, tables: Tables, catalogue: Catalogue) -> dict[str, "Figure"]:
+    """The figures of ``experiment`` by file name without suffix; one for each preset or domain that ran."""
+    series = all_series(tables, catalogue)
+    figures = {}
+    for kind in experiment.figures:
+        by_preset, function = _KINDS[kind]
+        for key in dict.fromkeys(one.preset if by_preset else one.domain for one in series):
+            chosen = [one for one in series if key in (one.preset, one.domain)]
+            with _styled():
+                figures[f"{kind}-{key}"] = function(_Data(tables, catalogue, chosen))
+    return figures
+
+
+def save(figures: dict[str, "Figure"], folder: Path) -> None:
+    """Write each figure as SVG and PNG: equal data, equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        with _styled():
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+            figure.savefig(folder / f"{name}.png", dpi=110, metadata={"Software": None})
+
+
+@contextmanager
+def _styled() -> Iterator[None]:
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def _panels(n: int, height: float = 3.6) -> tuple["Figure", list[Any]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.0 * n, height), layout="constrained")
+    return figure, list(figure.subplots(1, n, squeeze=False)[0])
+
+
+def _learning(data: _Data) -> "Figure":
+    figure, (by_steps, by_time) = _panels(2)
+    for one, colour in data.coloured():
+        line = curve(data.tables, one, "return_mean")
+        label = data.label(one)
+        _band(by_steps, line.steps / 1e6, line, colour, label)
+        _band(by_time, line.seconds / 60, line, colour, label)
+    lines = references(data.tables, data.series[0].preset)
+    for axes in (by_steps, by_time):
+        for kind, style in (("measured", "--"), ("published", ":")):
+            for name, value in lines[kind].items():
+                axes.axhline(value, color=_GREY, linestyle=style, linewidth=0.9, zorder=1)
+                axes.annotate(
+                    f"{name}, published" if kind == "published" else name,
+                    (1.0, value),
+                    xycoords=("axes fraction", "data"),
+                    ha="right",
+                    va="bottom",
+                    fontsize=7,
+                    color=_GREY,
+                    fontstyle="italic" if kind == "published" else "normal",
+                )
+    by_steps.set(title=data.series[0].preset, xlabel="million steps per agent", ylabel="return per episode")
+    by_time.set(xlabel="wall time, minutes")
+    by_steps.legend(loc="lower right", frameon=True, framealpha=0.9)
+    return figure
+
+
+def _influence(data: _Data) -> "Figure":
+    figure, (axes,) = _panels(1, 4.0)
+    figure.set_size_inches(7.5, 4.0)
+    for one, colour in data.coloured():
+        line = curve(data.tables, one, "influence_ce_mean")
+        _band(axes, line.steps / 1e6, line, colour, data.label(one))
+        for row in data.tables.of("refreshes", one.rows[0]["trial"]):
+            at = number(row, "steps") / 1e6
+            axes.plot(
+                [at, at],
+                [number(row, "ce_before"), number(row, "ce_after")],
+                color=colour,
+                linewidth=0.8,
+                alpha=0.7,
+                marker="_",
+            )
+    axes.set(
+        title=f"{data.series[0].preset}: error of the influence predictors",
+        xlabel="million steps per agent",
+        ylabel="cross-entropy, nats per source",
+    )
+    axes.legend(frameon=True, framealpha=0.9)
+    return figure
+
+
+def _scaling(data: _Data) -> "Figure":
+    figure, (returns, times) = _panels(2)
+    domain = data.series[0].domain
+    for simulator, colour in zip(SIMULATOR_LABELS, COLOURS, strict=False):
+        ours = [one for one in data.series if one.simulator == simulator]
+        label = SIMULATOR_LABELS[simulator]
+        if ours:
+            agents = [one.agents for one in ours]
+            means = [one.mean("return_mean") for one in ours]
+            error = np.nan_to_num([mean.error for mean in means])
+            returns.errorbar(
+                agents, [mean.value for mean in means], yerr=error, color=colour, marker="o", label=label
+            )
+            hours = [one.mean("wall_seconds").value / 3600 for one in ours]
+            times.plot(agents, hours, color=colour, marker="o", label=label)
+        published = data.catalogue.published.get((domain, simulator))
+        if published and ours:
+            hollow = {"color": colour, "marker": "o", "markerfacecolor": "white", "linestyle": ":"}
+            returns.plot(published.agents, published.returns, label=f"{label}, published", **hollow)
+            times.plot(published.agents, published.hours, label=f"{label}, published", **hollow)
+    sizes = sorted({one.agents for one in data.series} | {4, 25, 49, 100})
+    for axes in (returns, times):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.minorticks_off()
+        axes.set_xlabel("agents")
+    returns.set(title=f"{domain}: final return", ylabel="return per episode")
+    times.set(title="time to train", ylabel="hours", yscale="log")
+    times.legend(fontsize=8, frameon=True, framealpha=0.9)
+    return figure
+
+
+def _breakdown(data: _Data) -> "Figure":
+    figure, (axes,) = _panels(1)
+    figure.set_size_inches(7.5, 0.9 + 0.42 * len(data.series))
+    names = [f"{one.agents} agents, {data.label(one)}" for one in data.series]
+    totals = [sum(one.mean(f"{phase}_seconds").value for phase in PHASES) for one in data.series]
+    left = np.zeros(len(data.series))
+    for phase, colour in zip(PHASES, COLOURS, strict=False):
+        shares = np.array([one.mean(f"{phase}_seconds").value for one in data.series]) / totals
+        axes.barh(names, shares, left=left, color=colour, label=phase)
+        left += shares
+    axes.invert_yaxis()
+    axes.set(xlabel="share of busy time", xlim=(0, 1), title=f"{data.series[0].domain}: where the time goes")
+    axes.grid(visible=False)
+    axes.legend(ncols=len(PHASES), loc="upper center", bbox_to_anchor=(0.4, -0.28), frameon=False, fontsize=8)
+    return figure
+
+
+def _lag(data: _Data) -> "Figure":
+    figure, (returns, rates) = _panels(2)
+    labels = [data.catalogue.variants[one.variant].label for one in data.series]
+    for axes, column in ((returns, "return_mean"), (rates, "agent_steps_per_second")):
+        means = [one.mean(column) for one in data.series]
+        error = np.nan_to_num([mean.error for mean in means])
+        axes.errorbar(labels, [mean.value for mean in means], yerr=error, color=COLOURS[0], marker="o")
+        axes.set_xlabel("most versions that experience may be old")
+    returns.set(title=f"{data.series[0].preset}: final return", ylabel="return per episode")
+    rates.set(title="throughput", ylabel="agent-steps/s")
+    rates.set_ylim(bottom=0)
+    return figure
+
+
+def _band(axes: Any, xs: Any, line: Curve, colour: str, label: str) -> None:
+    known = np.isfinite(line.mean)
+    axes.plot(xs[known], line.mean[known], color=colour, label=label, linewidth=1.8, zorder=3)
+    if not math.isnan(float(line.error[0])):
+        low, high = line.mean - line.error, line.mean + line.error
+        axes.fill_between(xs[known], low[known], high[known], color=colour, alpha=0.18, linewidth=0)
+
+
+#: Kind of figure: whether there is one for each preset (else for each domain), and what draws it.
+_KINDS: dict[str, tuple[bool, Callable[[_Data], "Figure"]]] = {
+    "learning": (True, _learning),
+    "influence": (True, _influence),
+    "lag": (True, _lag),
+    "scaling": (False, _scaling),
+    "breakdown": (False, _breakdown),
+}

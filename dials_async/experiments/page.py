@@ -1,0 +1,118 @@
+"""The page of an experiment, docs/results/NAME/README.md: question, reading, results, figures, cost.
+
+The reading is written by hand, in reading.md beside it; everything else is made from the tables.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue, Experiment
+from dials_async.experiments.statistics import Mean, Series, all_series, references
+from dials_async.experiments.tables import Tables, number
+from dials_async.runtime.folder import write_atomically
+
+PAGE, READING = "README.md", "reading.md"
+
+
+def write_page(
+    experiment: Experiment, tables: Tables, catalogue: Catalogue, figures: Sequence[str], folder: Path
+) -> Path:
+    """Write the page; ``figures`` are file names without suffix. Raises UsageError."""
+    series = all_series(tables, catalogue)
+    reading = folder / READING
+    parts = [
+        f"# {experiment.title}",
+        f"{experiment.question} (Suau et al. 2022: {experiment.source}.)",
+        *([reading.read_text(encoding="utf-8").strip()] if reading.exists() else []),
+        "## Results",
+        "Return per agent and episode on the global simulator, on fresh episodes after training: mean over "
+        "seeds and its standard error.",
+        _table(tables, catalogue, series),
+        _reference_lines(tables, series),
+        "## Figures",
+        "Lines are means over seeds, bands one standard error. Dashed: scripted policies; dotted or hollow: "
+        "published.",
+        *(f"![{name}]({name}.png)" for name in figures),
+        "## What it took",
+        _cost(experiment, tables, catalogue),
+        "Made by this command, which runs what is missing and goes on where it was cut off; with `--redraw` "
+        "it only makes the figures and this page from the CSV files again:",
+        f"```sh\ndials experiment {experiment.name}\n```",
+    ]
+    path = folder / PAGE
+    write_atomically(path, "\n\n".join(part for part in parts if part) + "\n")
+    return path
+
+
+def _table(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> str:
+    header = ("preset", "simulator", "settings", "seeds", "return", "greedy", "published", "influence CE")
+    lines = [[*header, "wall s", "agent-steps/s", "CPU h", "memory MiB"]]
+    for one in series:
+        published = references(tables, one.preset)["published"]
+        lines.append(
+            [
+                one.preset,
+                SIMULATOR_LABELS[one.simulator],
+                catalogue.variants[one.variant].label,
+                str(len(one.rows)),
+                in_words(one.mean("return_mean")),
+                in_words(one.mean("greedy_return_mean")),
+                _of_simulator(published, one.simulator),
+                in_words(one.mean("influence_ce")),
+                f"{one.mean('wall_seconds').value:,.0f}",
+                f"{one.mean('agent_steps_per_second').value:,.0f}",
+                f"{one.mean('cpu_seconds').value / 3600:.2f}",
+                f"{one.mean('peak_memory_mib').value:,.0f}",
+            ]
+        )
+    rows = [f"| {' | '.join(cells)} |" for cells in lines]
+    return "\n".join([rows[0], "|" + "---|" * len(lines[0]), *rows[1:]])
+
+
+def _of_simulator(published: dict[str, float], simulator: str) -> str:
+    for name, value in published.items():
+        if name.lower().startswith(simulator):
+            return f"{value:g}"
+    return ""
+
+
+def _reference_lines(tables: Tables, series: Sequence[Series]) -> str:
+    lines = []
+    for preset in dict.fromkeys(one.preset for one in series):
+        measured = references(tables, preset)["measured"]
+        best_first = sorted(measured.items(), key=lambda item: -item[1])
+        known = ", ".join(f"{name} {value:.4g}" for name, value in best_first)
+        lines.append(f"- Scripted policies on {preset}, measured here: {known}")
+    return "\n".join(lines)
+
+
+def _cost(experiment: Experiment, tables: Tables, catalogue: Catalogue) -> str:
+    rows = tables.rows["runs"]
+    hours = sum(number(row, "cpu_seconds") for row in rows) / 3600
+    wall = sum(number(row, "wall_seconds") for row in rows) / 3600
+    done = {row["trial"] for row in rows}
+    budgets = []
+    for budget in ("quick", "full"):
+        plan = {trial.name for trial in catalogue.plan(experiment, budget)}
+        budgets.append(f"{len(plan & done)} of {len(plan)} runs of the {budget} budget")
+    machines = dict.fromkeys(f"{row['cores']} cores, {row['cpu']}, {row['memory_gib']} GiB" for row in rows)
+    dates = sorted(row["date"][:10] for row in rows)
+    sentences = (
+        f"{len(rows)} runs ({' and '.join(budgets)}), {hours:.2f} CPU hours",
+        f"{wall:.2f} hours of wall time one after another.",
+        f"Machine: {'; '.join(machines)}.",
+        f"Dates: {dates[0]} to {dates[-1]}.",
+        "Memory is that of the largest process.",
+        "Every run with its command: [runs.csv](runs.csv).",
+    )
+    return f"{sentences[0]}, {' '.join(sentences[1:])}"
+
+
+def in_words(mean: Mean) -> str:
+    """A mean and its standard error with as many digits as that error deserves."""
+    if mean.n == 0:
+        return ""
+    digits = 1 if abs(mean.value) >= 100 else 2 if abs(mean.value) >= 1 else 3
+    error = "" if math.isnan(mean.error) else f" +- {mean.error:.{digits}f}"
+    return f"{mean.value:.{digits}f}{error}"

@@ -1,0 +1,76 @@
+"""``dials experiment`` as a user calls it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dials_async.cli import main
+from dials_async.experiments.catalogue import load_catalogue
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["experiment", *arguments])
+
+
+def test_without_a_name_all_experiments_are_listed() -> None:
+    names = list(load_catalogue().experiments)
+    lines = call().output.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == names
+    assert [row["experiment"] for row in json.loads(call("--json").output)] == names
+
+
+def test_a_dry_run_says_what_is_missing_and_how_it_would_run() -> None:
+    lines = call("lag", "--dry-run").output.splitlines()
+    assert len(lines) == 10
+    assert lines[0].startswith("missing  dials train warehouse-4 --run warehouse-4.dials.lag0.s1 ")
+    assert not Path("runs").exists()
+    assert not Path("docs").exists()
+
+
+def test_nothing_to_draw_is_said_in_one_line() -> None:
+    result = call("lag", "--redraw")
+    assert result.exit_code == 2
+    assert "no runs in docs/results/lag: nothing to draw yet" in result.output
+
+
+def test_an_unknown_name_is_told_the_nearest() -> None:
+    result = call("lags")
+    assert result.exit_code == 2
+    assert "did you mean 'lag'?" in result.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_run_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+    environment = {**os.environ, "DIALS_RUNS": str(tmp_path / "runs")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dials_async", "experiment", "lag"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    folder = tmp_path / "runs" / "experiments" / "warehouse-4.dials.lag0.s1"
+    deadline = time.monotonic() + 200
+    while not (folder / "metrics.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as a terminal does: to the run too
+    else:
+        process.send_signal(number)
+    _, said = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "dials: stopped; the same command goes on where it was"
+    assert list((folder / "checkpoints").iterdir())
+    assert (tmp_path / "docs" / "results" / "lag" / "runs.csv").read_text().count("\n") == 1

@@ -1,0 +1,112 @@
+"""Trials are real runs: missing ones run, finished ones are skipped, cut-off ones go on."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runtime.small import SMALL
+
+from dials_async.errors import TrainingError, UsageError
+from dials_async.experiments import execute
+from dials_async.experiments.catalogue import Trial, Variant
+from dials_async.experiments.tables import Tables, number, read_tables
+
+
+def trial(seed: int = 1, *settings: str) -> Trial:
+    small = tuple(text for text in SMALL if not text.startswith("run.steps"))
+    return Trial("warehouse-4", "dials", Variant("tiny", "tiny", (*small, *settings), 6400, "", None), seed)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of results; runs go beside it."""
+    monkeypatch.setenv("DIALS_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "results"
+
+
+def run(trials: list[Trial], results: Path, name: str = "one") -> tuple[Tables, list[str]]:
+    said: list[str] = []
+    return execute.run_trials(trials, results, results / name, said.append), said
+
+
+def weights(tables: Tables, one: Trial) -> str:
+    return tables.finished()[one.name]["weights_sha256"]
+
+
+def no_training(*_: Any) -> Any:
+    raise AssertionError("nothing was missing")
+
+
+def test_what_is_missing_runs_and_leaves_its_rows(place: Path) -> None:
+    tables, said = run([trial(1), trial(2)], place)
+    assert read_tables(place / "one") == tables
+    assert weights(tables, trial(1)) != weights(tables, trial(2))
+    row = tables.finished()[trial(1).name]
+    assert row["steps"] == "6400"
+    assert 0 < number(row, "cpu_seconds") < 300
+    assert 50 < number(row, "peak_memory_mib") < 5000
+    assert [number(row, "steps") for row in tables.of("curves", trial(1).name)] == [0, 3200, 6400]
+    assert len(tables.of("refreshes", trial(1).name)) == 2
+    assert said[0] == "2 runs, 0 of them done before"
+    assert said[1] == "[1/2] warehouse-4.dials.tiny.s1"
+    assert "min left" in said[3]
+
+
+def test_what_is_done_is_not_run_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, _ = run([trial()], place)
+    monkeypatch.setattr(execute, "_train", no_training)
+    # Neither by the same experiment, nor, from its tables alone, by another one
+    again, said = run([trial()], place)
+    assert again.rows == before.rows
+    assert said == ["1 runs, 1 of them done before"]
+    shutil.rmtree(execute.experiment_runs())
+    other, _ = run([trial()], place, "another")
+    assert other.rows == before.rows
+
+
+def test_other_settings_run_anew(place: Path) -> None:
+    run([trial()], place)
+    with pytest.raises(UsageError, match="other settings"):
+        run([trial(1, "ppo.epochs=2")], place)
+
+
+def test_a_run_that_was_cut_off_goes_on(place: Path) -> None:
+    undisturbed, _ = run([trial()], place / "undisturbed")
+    execute.experiment_runs().rename(place.parent / "away")
+    # When it is stopped in the middle, as Ctrl-C would
+    environment = {**os.environ, "DIALS_RUNS": str(execute.experiment_runs())}
+    command = [sys.executable, "-m", "dials_async", "train", *trial().arguments, "--quiet"]
+    process = subprocess.Popen(command, env=environment)
+    folder = execute.experiment_runs() / trial().name
+    deadline = time.monotonic() + 100
+    while not (folder / "metrics.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(100) == 130
+    assert not (folder / "summary.json").exists()
+    # Then the experiment finishes it, to the same weights
+    tables, _ = run([trial()], place / "cut-off")
+    assert weights(tables, trial()) == weights(undisturbed, trial())
+
+
+def test_a_run_that_was_killed_before_it_saved_anything_begins_anew(place: Path) -> None:
+    undisturbed, _ = run([trial()], place / "undisturbed")
+    folder = execute.experiment_runs() / trial().name
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "summary.json").unlink()
+    tables, _ = run([trial()], place / "killed")
+    assert weights(tables, trial()) == weights(undisturbed, trial())
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_kept(place: Path) -> None:
+    # Given one whose weights overflow
+    bad = trial(2, "ppo.learning_rate=1e30", "ppo.final_learning_rate=1e30")
+    with pytest.raises(TrainingError, match=r"1 of 2 runs failed \(warehouse-4\.dials\.tiny\.s2\)"):
+        run([bad, trial(1)], place)
+    assert set(read_tables(place / "one").finished()) == {trial(1).name}

@@ -1,0 +1,127 @@
+"""Every figure comes from the CSV files alone, and shows their means over seeds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from dials_async.experiments import figures
+from dials_async.experiments.page import write_page
+from dials_async.experiments.statistics import mean_of
+from dials_async.experiments.tables import Tables, read_tables
+
+from .made_up import RETURNS, STEPS, small_catalogue, small_tables
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    """The CSV files of the small experiment."""
+    small_tables(tmp_path / "runs").write(tmp_path / "small")
+    return tmp_path / "small"
+
+
+def drawn(folder: Path) -> dict[str, Figure]:
+    catalogue, experiment = small_catalogue()
+    return figures.draw(experiment, read_tables(folder), catalogue)
+
+
+def test_curves_are_means_over_seeds_and_bands_their_standard_error(written: Path) -> None:
+    by_steps, by_time = drawn(written)["learning-warehouse-4"].axes
+    lines = {line.get_label(): line for line in by_steps.get_lines()}
+    for label, variant in (("slowly", "slow"), ("quickly", "fast")):
+        np.testing.assert_allclose(lines[label].get_xdata(), np.array(STEPS) / 1e6)
+        np.testing.assert_allclose(lines[label].get_ydata(), np.mean(RETURNS[variant], axis=0))
+    band = by_steps.collections[0].get_paths()[0].vertices[:, 1]
+    error = np.std(RETURNS["slow"], axis=0, ddof=1) / 2**0.5
+    assert band.max() == pytest.approx((np.mean(RETURNS["slow"], axis=0) + error).max())
+    # Seeds took one and two minutes; the mean is drawn.
+    (slow,) = [line for line in by_time.get_lines() if line.get_label() == "slowly"]
+    np.testing.assert_allclose(slow.get_xdata(), [0.0, 0.75, 1.5])
+
+
+def test_scripted_policies_and_published_values_are_drawn_in(written: Path) -> None:
+    by_steps, _ = drawn(written)["learning-warehouse-4"].axes
+    heights = {float(line.get_ydata()[0]) for line in by_steps.get_lines() if len(set(line.get_xdata())) == 2}
+    assert {5.0, 13.0} <= heights
+    assert {text.get_text() for text in by_steps.texts} == {"oldest", "DIALS, published"}
+
+
+def test_scaling_shows_our_means_beside_the_published_ones(written: Path) -> None:
+    catalogue, _ = small_catalogue()
+    returns, hours = drawn(written)["scaling-warehouse"].axes
+    ours = returns.get_lines()[0]
+    assert list(ours.get_xdata()) == [4, 4]  # two variants
+    assert sorted(ours.get_ydata()) == [5.0, 8.5]
+    published = catalogue.published["warehouse", "dials"]
+    assert tuple(returns.get_lines()[-1].get_ydata()) == published.returns
+    assert tuple(hours.get_lines()[-1].get_ydata()) == published.hours
+    assert hours.get_lines()[0].get_ydata()[0] == pytest.approx(90 / 3600)
+
+
+def test_lag_shows_return_and_throughput(written: Path) -> None:
+    returns, rates = drawn(written)["lag-warehouse-4"].axes
+    assert list(returns.get_lines()[0].get_ydata()) == [5.0, 8.5]
+    assert rates.get_lines()[0].get_ydata()[0] == pytest.approx((8000 / 60 + 8000 / 120) / 2, rel=1e-5)
+
+
+def test_refreshes_are_drops_of_the_cross_entropy(written: Path) -> None:
+    (axes,) = drawn(written)["influence-warehouse-4"].axes
+    drops = [list(line.get_ydata()) for line in axes.get_lines() if len(line.get_xdata()) == 2]
+    assert drops == [[1.4, 0.5]] * 2
+
+
+def test_shares_of_time_add_up_to_one(written: Path) -> None:
+    (axes,) = drawn(written)["breakdown-warehouse"].axes
+    bars = [bar for container in axes.containers for bar in container]
+    assert sum(bar.get_width() for bar in bars) == pytest.approx(2.0)  # two series
+    assert {round(bar.get_width(), 6) for bar in bars} == {0.0, 0.75, 0.25}
+
+
+def test_equal_tables_give_equal_files(written: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        figures.save(drawn(written), tmp_path / name)
+        read_tables(written).write(tmp_path / name)
+    for path in sorted((tmp_path / "one").iterdir()):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+    for path in sorted(written.iterdir()):
+        assert path.read_bytes() == (tmp_path / "one" / path.name).read_bytes(), path.name
+
+
+def test_the_page_says_what_came_out_what_it_cost_and_what_is_missing(written: Path) -> None:
+    catalogue, experiment = small_catalogue()
+    (written / "reading.md").write_text("Speed wins.\n")
+    path = write_page(experiment, read_tables(written), catalogue, ["learning-warehouse-4"], written)
+    text = path.read_text()
+    assert "Speed wins." in text
+    assert "| warehouse-4 | DIALS | quickly | 2 | 8.50 +- 0.50 |" in text
+    assert "4 of 4 runs of the quick budget and 4 of 8 runs of the full budget" in text
+    assert "0.10 CPU hours" in text
+    assert "2 cores, abacus, 1.5 GiB" in text
+    assert "![learning-warehouse-4](learning-warehouse-4.png)" in text
+    assert "oldest 5" in text
+
+
+def test_a_single_seed_has_no_standard_error() -> None:
+    one = mean_of([3.0])
+    assert (one.value, one.n) == (3.0, 1)
+    assert np.isnan(one.error)
+    assert np.isnan(mean_of([]).value)
+
+
+def test_a_file_of_another_kind_is_refused_by_name(written: Path) -> None:
+    from dials_async.errors import UsageError
+
+    (written / "curves.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UsageError, match=r"curves\.csv: the header lacks trial, steps"):
+        read_tables(written)
+
+
+def test_a_trial_that_ran_again_replaces_its_rows(written: Path) -> None:
+    tables, again = read_tables(written), Tables()
+    trial = "warehouse-4.dials.slow.s1"
+    again.rows["runs"] = [{**tables.finished()[trial], "return_mean": "99"}]
+    tables.replace(again, trial)
+    assert tables.finished()[trial]["return_mean"] == "99"
+    assert tables.of("curves", trial) == []
+    assert len(tables.rows["runs"]) == 4
