@@ -17,6 +17,7 @@ import numpy as np
 from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue, Experiment
 from dials_async.experiments.statistics import Curve, Series, all_series, curve, references
 from dials_async.experiments.tables import PHASES, Tables, number
+from dials_async.report.svg import spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,6 @@ _STYLE: dict[Any, Any] = {
     "axes.edgecolor": _GREY,
     "svg.fonttype": "none",
     "svg.hashsalt": "dials",
-    "text.parse_math": False,
 }
 
 
@@ -104,21 +104,7 @@ def _learning(data: _Data) -> "Figure":
         label = data.label(one)
         _band(by_steps, line.steps / 1e6, line, colour, label)
         _band(by_time, line.seconds / 60, line, colour, label)
-    lines = references(data.tables, data.series[0].preset)
-    for axes in (by_steps, by_time):
-        for kind, style in (("measured", "--"), ("published", ":")):
-            for name, value in lines[kind].items():
-                axes.axhline(value, color=_GREY, linestyle=style, linewidth=0.9, zorder=1)
-                axes.annotate(
-                    f"{name}, published" if kind == "published" else name,
-                    (1.0, value),
-                    xycoords=("axes fraction", "data"),
-                    ha="right",
-                    va="bottom",
-                    fontsize=7,
-                    color=_GREY,
-                    fontstyle="italic" if kind == "published" else "normal",
-                )
+    _reference_lines((by_steps, by_time), references(data.tables, data.series[0].preset))
     by_steps.set(title=data.series[0].preset, xlabel="million steps per agent", ylabel="return per episode")
     by_time.set(xlabel="wall time, minutes")
     by_steps.legend(loc="lower right", frameon=True, framealpha=0.9)
@@ -178,13 +164,14 @@ def _scaling(data: _Data) -> "Figure":
         axes.set_xlabel("agents")
     returns.set(title=f"{domain}: final return", ylabel="return per episode")
     times.set(title="time to train", ylabel="hours", yscale="log")
+    times.yaxis.set_major_formatter("{x:g}")
     times.legend(fontsize=8, frameon=True, framealpha=0.9)
     return figure
 
 
 def _breakdown(data: _Data) -> "Figure":
     figure, (axes,) = _panels(1)
-    figure.set_size_inches(7.5, 0.9 + 0.42 * len(data.series))
+    figure.set_size_inches(7.5, 1.3 + 0.42 * len(data.series))
     names = [f"{one.agents} agents, {data.label(one)}" for one in data.series]
     totals = [sum(one.mean(f"{phase}_seconds").value for phase in PHASES) for one in data.series]
     left = np.zeros(len(data.series))
@@ -195,7 +182,7 @@ def _breakdown(data: _Data) -> "Figure":
     axes.invert_yaxis()
     axes.set(xlabel="share of busy time", xlim=(0, 1), title=f"{data.series[0].domain}: where the time goes")
     axes.grid(visible=False)
-    axes.legend(ncols=len(PHASES), loc="upper center", bbox_to_anchor=(0.4, -0.28), frameon=False, fontsize=8)
+    figure.legend(ncols=len(PHASES), loc="outside lower center", frameon=False, fontsize=8)
     return figure
 
 
@@ -211,6 +198,31 @@ def _lag(data: _Data) -> "Figure":
     rates.set(title="throughput", ylabel="agent-steps/s")
     rates.set_ylim(bottom=0)
     return figure
+
+
+def _reference_lines(panels: Sequence[Any], lines: dict[str, dict[str, float]]) -> None:
+    """Scripted policies and published values, across all panels; their names at the right of the last one."""
+    known = [
+        (value, f"{name}, published" if kind == "published" else name, kind == "published")
+        for kind, values in lines.items()
+        for name, value in values.items()
+    ]
+    for axes in panels:
+        for value, _, published in known:
+            axes.axhline(value, color=_GREY, linestyle=":" if published else "--", linewidth=0.9, zorder=1)
+    low, high = panels[-1].get_ylim()
+    heights = spread([value for value, _, _ in known], 0.055 * (high - low), low, high)
+    for (_, name, published), height in zip(known, heights, strict=True):
+        panels[-1].annotate(
+            name,
+            (1.02, height),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=7.5,
+            color=_GREY,
+            fontstyle="italic" if published else "normal",
+            annotation_clip=False,
+        )
 
 
 def _band(axes: Any, xs: Any, line: Curve, colour: str, label: str) -> None:

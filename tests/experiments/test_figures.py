@@ -41,10 +41,10 @@ def test_curves_are_means_over_seeds_and_bands_their_standard_error(written: Pat
 
 
 def test_scripted_policies_and_published_values_are_drawn_in(written: Path) -> None:
-    by_steps, _ = drawn(written)["learning-warehouse-4"].axes
+    by_steps, by_time = drawn(written)["learning-warehouse-4"].axes
     heights = {float(line.get_ydata()[0]) for line in by_steps.get_lines() if len(set(line.get_xdata())) == 2}
     assert {5.0, 13.0} <= heights
-    assert {text.get_text() for text in by_steps.texts} == {"oldest", "DIALS, published"}
+    assert {text.get_text() for text in by_time.texts} == {"oldest", "DIALS, published"}
 
 
 def test_scaling_shows_our_means_beside_the_published_ones(written: Path) -> None:
