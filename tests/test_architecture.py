@@ -61,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "runtime": {*LEARNING, "", "dashboard", "listening", "evaluation", "report"},
     "distributed": {*LEARNING, "", "addresses", "listening", "evaluation", "report", "runtime", "servers"},
     "benchmarking": {*LEARNING, "runtime"},
-    "experiments": {"errors", "config", "domains", "report", "runtime"},
+    "experiments": {*LEARNING, "report", "runtime"},
     "cli": {
         *LEARNING,
         "addresses",

@@ -59,10 +59,10 @@ def experiment(
     if dry_run:
         known = execute.known_trials(out)
         for trial in trials:
-            state = "done" if execute.is_done(trial, known) else "missing"
+            state = "done" if execute.is_done(trial, known, chosen.analysis) else "missing"
             click.echo(f"{state:<8} dials train {' '.join(trial.arguments)}")
         return
-    tables = read_tables(folder) if redraw else execute.run_trials(trials, out, folder, _say)
+    tables = read_tables(folder) if redraw else execute.run_trials(trials, out, folder, _say, chosen.analysis)
     if not tables.rows["runs"]:
         raise UsageError(f"no runs in {folder}: nothing to draw yet")
     drawn = figures.draw(chosen, tables, catalogue)

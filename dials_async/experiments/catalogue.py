@@ -95,6 +95,8 @@ class Experiment:
     question: str
     figures: tuple[str, ...]
     trials: tuple[TrialSet, ...]
+    analysis: str | None
+    """What is looked at in every finished run, one of ``tables.ANALYSES``."""
 
 
 @dataclass(frozen=True)
@@ -194,5 +196,8 @@ def _experiment(name: str, table: Mapping[str, Any]) -> Experiment:
         TrialSet(**{key: tuple(values) for key, values in part.items()}) for part in table["trials"]
     )
     return Experiment(
-        name, table["title"], table["source"], table["question"], tuple(table["figures"]), parts
+        *(name, table["title"], table["source"], table["question"]),
+        figures=tuple(table["figures"]),
+        trials=parts,
+        analysis=table.get("analysis"),
     )

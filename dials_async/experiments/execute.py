@@ -17,7 +17,9 @@ from typing import Any
 
 from dials_async.errors import InterruptedRunError, TrainingError, UsageError
 from dials_async.experiments.catalogue import Trial
+from dials_async.experiments.fidelity import fidelity
 from dials_async.experiments.tables import Tables, read_tables, tables_of_run
+from dials_async.experiments.theory import theory
 from dials_async.runtime.files import has_checkpoint
 from dials_async.runtime.folder import CONFIG, SUMMARY, read_config, runs_root, write_json
 from dials_async.runtime.wiring import fingerprint_of
@@ -29,6 +31,8 @@ COST = "cost.json"
 _STOPPED = 130
 
 Say = Callable[[str], None]
+
+_ANALYSES = {"fidelity": fidelity, "theory": theory}
 
 
 def experiment_runs() -> Path:
@@ -46,13 +50,17 @@ def known_trials(results: Path) -> Tables:
     return tables
 
 
-def is_done(trial: Trial, known: Tables) -> bool:
-    """Whether ``known`` holds ``trial`` with the settings that it has now."""
+def is_done(trial: Trial, known: Tables, analysis: str | None = None) -> bool:
+    """Whether ``known`` holds ``trial`` with the settings that it has now, and what ``analysis`` found."""
     row = known.finished().get(trial.name)
-    return row is not None and row["fingerprint"] == trial.fingerprint
+    if row is None or row["fingerprint"] != trial.fingerprint:
+        return False
+    return analysis is None or bool(known.of(analysis, trial.name))
 
 
-def run_trials(trials: list[Trial], results: Path, folder: Path, say: Say) -> Tables:
+def run_trials(
+    trials: list[Trial], results: Path, folder: Path, say: Say, analysis: str | None = None
+) -> Tables:
     """Run the trials that are missing; the tables in ``folder`` are brought up to date after each of them.
 
     Args:
@@ -60,6 +68,7 @@ def run_trials(trials: list[Trial], results: Path, folder: Path, say: Say) -> Ta
         results: folder of all experiments' tables.
         folder: of this experiment's tables.
         say: takes lines of progress.
+        analysis: of each finished run, one of ``ANALYSES``.
 
     Raises:
         InterruptedRunError: stopped by Ctrl-C; what was done is kept.
@@ -68,7 +77,7 @@ def run_trials(trials: list[Trial], results: Path, folder: Path, say: Say) -> Ta
     known, tables = known_trials(results), read_tables(folder)
     missing: list[Trial] = []
     for trial in trials:
-        if is_done(trial, known):
+        if is_done(trial, known, analysis):
             tables.replace(known, trial.name)
         else:
             missing.append(trial)
@@ -84,7 +93,7 @@ def run_trials(trials: list[Trial], results: Path, folder: Path, say: Say) -> Ta
             say(f"  failed: {error}")
             failed.append(trial.name)
             continue
-        tables.replace(_tables_of(trial, run_folder), trial.name)
+        tables.replace(_tables_of(trial, run_folder, analysis), trial.name)
         tables.write(folder)
         row = tables.finished()[trial.name]
         say(f"  return {float(row['return_mean']):.4g} in {float(row['wall_seconds']):,.0f} s")
@@ -171,7 +180,7 @@ def _cost(path: Path) -> dict[str, float]:
     return cost
 
 
-def _tables_of(trial: Trial, folder: Path) -> Tables:
+def _tables_of(trial: Trial, folder: Path, analysis: str | None) -> Tables:
     summary: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
     about = {
         "trial": trial.name,
@@ -181,4 +190,5 @@ def _tables_of(trial: Trial, folder: Path) -> Tables:
         "seed": trial.seed,
         "fingerprint": trial.fingerprint,
     }
-    return tables_of_run(about, summary, _cost(folder / COST), folder)
+    found = {analysis: _ANALYSES[analysis](folder)} if analysis else {}
+    return tables_of_run(about, summary, _cost(folder / COST), folder, found)

@@ -4,60 +4,20 @@ Lines are means over seeds, bands one standard error. Dashed: scripted policies;
 published by Suau et al. 2022.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import cycle
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dials_async.experiments import analysis_figures
 from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue, Experiment
-from dials_async.experiments.statistics import Curve, Series, all_series, curve, references
+from dials_async.experiments.panels import COLOURS, Data, band, make_panels, reference_lines, styled
+from dials_async.experiments.statistics import all_series, curve, references
 from dials_async.experiments.tables import PHASES, Tables, number
-from dials_async.report.svg import spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-#: Okabe and Ito's colours, told apart by colour-blind readers too.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_GREY, _LIGHT = "#555555", "#dddddd"
-
-_STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": _LIGHT,
-    "axes.edgecolor": _GREY,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "dials",
-}
-
-
-@dataclass(frozen=True)
-class _Data:
-    """What one figure shows: some series of an experiment."""
-
-    tables: Tables
-    catalogue: Catalogue
-    series: Sequence[Series]
-
-    def label(self, one: Series) -> str:
-        """What tells ``one`` from the others: simulator, variant, or both."""
-        parts = []
-        if len({other.simulator for other in self.series}) > 1:
-            parts.append(SIMULATOR_LABELS[one.simulator])
-        if len({other.variant for other in self.series}) > 1:
-            parts.append(self.catalogue.variants[one.variant].label)
-        return ", ".join(parts) or SIMULATOR_LABELS[one.simulator]
-
-    def coloured(self) -> Iterator[tuple[Series, str]]:
-        """Each series with its colour."""
-        yield from zip(self.series, cycle(COLOURS), strict=False)
 
 
 def draw(experiment: Experiment, tables: Tables, catalogue: Catalogue) -> dict[str, "Figure"]:
@@ -68,8 +28,8 @@ def draw(experiment: Experiment, tables: Tables, catalogue: Catalogue) -> dict[s
         by_preset, function = _KINDS[kind]
         for key in dict.fromkeys(one.preset if by_preset else one.domain for one in series):
             chosen = [one for one in series if key in (one.preset, one.domain)]
-            with _styled():
-                figures[f"{kind}-{key}"] = function(_Data(tables, catalogue, chosen))
+            with styled():
+                figures[f"{kind}-{key}"] = function(Data(tables, catalogue, chosen))
     return figures
 
 
@@ -77,46 +37,31 @@ def save(figures: dict[str, "Figure"], folder: Path) -> None:
     """Write each figure as SVG and PNG: equal data, equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        with _styled():
+        with styled():
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
             figure.savefig(folder / f"{name}.png", dpi=110, metadata={"Software": None})
 
 
-@contextmanager
-def _styled() -> Iterator[None]:
-    import matplotlib
-
-    with matplotlib.rc_context(_STYLE):
-        yield
-
-
-def _panels(n: int, height: float = 3.6) -> tuple["Figure", list[Any]]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.0 * n, height), layout="constrained")
-    return figure, list(figure.subplots(1, n, squeeze=False)[0])
-
-
-def _learning(data: _Data) -> "Figure":
-    figure, (by_steps, by_time) = _panels(2)
+def _learning(data: Data) -> "Figure":
+    figure, (by_steps, by_time) = make_panels(2)
     for one, colour in data.coloured():
         line = curve(data.tables, one, "return_mean")
         label = data.label(one)
-        _band(by_steps, line.steps / 1e6, line, colour, label)
-        _band(by_time, line.seconds / 60, line, colour, label)
-    _reference_lines((by_steps, by_time), references(data.tables, data.series[0].preset))
+        band(by_steps, line.steps / 1e6, line, colour, label)
+        band(by_time, line.seconds / 60, line, colour, label)
+    reference_lines((by_steps, by_time), references(data.tables, data.series[0].preset))
     by_steps.set(title=data.series[0].preset, xlabel="million steps per agent", ylabel="return per episode")
     by_time.set(xlabel="wall time, minutes")
     by_steps.legend(loc="lower right", frameon=True, framealpha=0.9)
     return figure
 
 
-def _influence(data: _Data) -> "Figure":
-    figure, (axes,) = _panels(1, 4.0)
+def _influence(data: Data) -> "Figure":
+    figure, (axes,) = make_panels(1, 4.0)
     figure.set_size_inches(7.5, 4.0)
     for one, colour in data.coloured():
         line = curve(data.tables, one, "influence_ce_mean")
-        _band(axes, line.steps / 1e6, line, colour, data.label(one))
+        band(axes, line.steps / 1e6, line, colour, data.label(one))
         for row in data.tables.of("refreshes", one.rows[0]["trial"]):
             at = number(row, "steps") / 1e6
             axes.plot(
@@ -136,8 +81,8 @@ def _influence(data: _Data) -> "Figure":
     return figure
 
 
-def _scaling(data: _Data) -> "Figure":
-    figure, (returns, times) = _panels(2)
+def _scaling(data: Data) -> "Figure":
+    figure, (returns, times) = make_panels(2)
     domain = data.series[0].domain
     for simulator, colour in zip(SIMULATOR_LABELS, COLOURS, strict=False):
         ours = [one for one in data.series if one.simulator == simulator]
@@ -169,8 +114,8 @@ def _scaling(data: _Data) -> "Figure":
     return figure
 
 
-def _breakdown(data: _Data) -> "Figure":
-    figure, (axes,) = _panels(1)
+def _breakdown(data: Data) -> "Figure":
+    figure, (axes,) = make_panels(1)
     figure.set_size_inches(7.5, 1.3 + 0.42 * len(data.series))
     names = [f"{one.agents} agents, {data.label(one)}" for one in data.series]
     totals = [sum(one.mean(f"{phase}_seconds").value for phase in PHASES) for one in data.series]
@@ -186,8 +131,8 @@ def _breakdown(data: _Data) -> "Figure":
     return figure
 
 
-def _lag(data: _Data) -> "Figure":
-    figure, (returns, rates) = _panels(2)
+def _lag(data: Data) -> "Figure":
+    figure, (returns, rates) = make_panels(2)
     labels = [data.catalogue.variants[one.variant].label for one in data.series]
     for axes, column in ((returns, "return_mean"), (rates, "agent_steps_per_second")):
         means = [one.mean(column) for one in data.series]
@@ -200,44 +145,13 @@ def _lag(data: _Data) -> "Figure":
     return figure
 
 
-def _reference_lines(panels: Sequence[Any], lines: dict[str, dict[str, float]]) -> None:
-    """Scripted policies and published values, across all panels; their names at the right of the last one."""
-    known = [
-        (value, f"{name}, published" if kind == "published" else name, kind == "published")
-        for kind, values in lines.items()
-        for name, value in values.items()
-    ]
-    for axes in panels:
-        for value, _, published in known:
-            axes.axhline(value, color=_GREY, linestyle=":" if published else "--", linewidth=0.9, zorder=1)
-    low, high = panels[-1].get_ylim()
-    heights = spread([value for value, _, _ in known], 0.055 * (high - low), low, high)
-    for (_, name, published), height in zip(known, heights, strict=True):
-        panels[-1].annotate(
-            name,
-            (1.02, height),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            fontsize=7.5,
-            color=_GREY,
-            fontstyle="italic" if published else "normal",
-            annotation_clip=False,
-        )
-
-
-def _band(axes: Any, xs: Any, line: Curve, colour: str, label: str) -> None:
-    known = np.isfinite(line.mean)
-    axes.plot(xs[known], line.mean[known], color=colour, label=label, linewidth=1.8, zorder=3)
-    if not math.isnan(float(line.error[0])):
-        low, high = line.mean - line.error, line.mean + line.error
-        axes.fill_between(xs[known], low[known], high[known], color=colour, alpha=0.18, linewidth=0)
-
-
 #: Kind of figure: whether there is one for each preset (else for each domain), and what draws it.
-_KINDS: dict[str, tuple[bool, Callable[[_Data], "Figure"]]] = {
+_KINDS: dict[str, tuple[bool, Callable[[Data], "Figure"]]] = {
     "learning": (True, _learning),
     "influence": (True, _influence),
     "lag": (True, _lag),
+    "fidelity": (True, analysis_figures.fidelity),
+    "theory": (True, analysis_figures.theory),
     "scaling": (False, _scaling),
     "breakdown": (False, _breakdown),
 }

@@ -7,12 +7,30 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue, Experiment
 from dials_async.experiments.statistics import Mean, Series, all_series, references
-from dials_async.experiments.tables import Tables, number
+from dials_async.experiments.tables import Tables, number, numbers
 from dials_async.runtime.folder import write_atomically
 
 PAGE, READING = "README.md", "reading.md"
+
+#: By analysis: heads of its table, columns of its CSV file, and what they are.
+_ANALYSES: dict[str, tuple[Sequence[str], Sequence[str], str]] = {
+    "fidelity": (
+        ("return on the GS", "return on the IALS", "bits differ, mean", "at most", "influence CE"),
+        ("gs_return", "ials_return", "bit_difference_mean", "bit_difference_max", "influence_ce"),
+        "The final policies and predictors in both simulators, means over agents and seeds. Bits: how much "
+        "more or less often a bit of the local state is set.",
+    ),
+    "theory": (
+        ("AIP version", "xi", "xi of the worst history", "bound on the value", "change of the value"),
+        ("aip_version", "xi", "xi_max", "bound", "value_change"),
+        "From one AIP to the next, on histories that the final policies visit, means over agents and seeds; "
+        "the change is the mean of absolute values.",
+    ),
+}
 
 
 def write_page(
@@ -30,6 +48,7 @@ def write_page(
         "seeds and its standard error.",
         _table(tables, catalogue, series),
         _reference_lines(tables, series),
+        *(_analysis(experiment.analysis, tables, catalogue, series) if experiment.analysis else ()),
         "## Figures",
         "Lines are means over seeds, bands one standard error. Dashed: scripted policies; dotted or hollow: "
         "published.",
@@ -66,6 +85,24 @@ def _table(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> st
                 f"{one.mean('peak_memory_mib').value:,.0f}",
             ]
         )
+    return _markdown(lines)
+
+
+def _analysis(name: str, tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str]:
+    """Means over agents and seeds of what the analysis ``name`` found, by series."""
+    header, columns, text = _ANALYSES[name]
+    lines = [["preset", "simulator", "settings", *header]]
+    for one in series:
+        found = [row for run in one.rows for row in tables.of(name, run["trial"])]
+        for version in sorted({row.get("aip_version", "") for row in found}, key=len):
+            rows = [row for row in found if row.get("aip_version", "") == version]
+            means = [f"{np.mean(np.abs(numbers(rows, column))):.4g}" for column in columns]
+            label = catalogue.variants[one.variant].label
+            lines.append([one.preset, SIMULATOR_LABELS[one.simulator], label, *means])
+    return text, _markdown(lines)
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
     rows = [f"| {' | '.join(cells)} |" for cells in lines]
     return "\n".join([rows[0], "|" + "---|" * len(lines[0]), *rows[1:]])
 

@@ -4,6 +4,8 @@ runs.csv       one row a trial: settings, returns, cost, machine
 curves.csv     one row an evaluation of a trial
 refreshes.csv  one row an AIP refresh of a trial
 references.csv scripted policies and published values, by preset
+fidelity.csv, theory.csv
+               what an analysis of the finished trial found, if the experiment asks for one
 """
 
 import csv
@@ -34,7 +36,18 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "refreshes": ("trial", "aip_version", "steps", "ce_before", "ce_after", "ce_marginal", "seconds"),
     "references": ("preset", "kind", "name", "mean", "se"),
+    "fidelity": (
+        *("trial", "agent", "row", "column", "gs_return", "gs_return_se", "ials_return", "ials_return_se"),
+        *("bit_difference_mean", "bit_difference_max", "influence_ce"),
+    ),
+    "theory": (
+        *("trial", "agent", "aip_version", "xi", "xi_max", "bound"),
+        *("value_before", "value_after", "value_change", "value_change_se"),
+    ),
 }
+
+#: Tables that only some experiments have.
+ANALYSES = ("fidelity", "theory")
 
 #: Columns that tell rows of a table apart.
 _KEYS = {
@@ -42,6 +55,8 @@ _KEYS = {
     "curves": ("trial", "steps"),
     "refreshes": ("trial", "aip_version"),
     "references": ("preset", "kind", "name"),
+    "fidelity": ("trial", "agent"),
+    "theory": ("trial", "aip_version", "agent"),
 }
 
 
@@ -72,7 +87,8 @@ class Tables:
         """Write all files. Raises UsageError."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, columns in _COLUMNS.items():
-            write_table(folder / f"{name}.csv", columns, self.rows[name])
+            if self.rows[name] or name not in ANALYSES:
+                write_table(folder / f"{name}.csv", columns, self.rows[name])
 
 
 def read_tables(folder: Path) -> Tables:
@@ -92,7 +108,11 @@ def read_tables(folder: Path) -> Tables:
 
 
 def tables_of_run(
-    trial: Mapping[str, Any], summary: Mapping[str, Any], cost: Mapping[str, float], folder: Path
+    trial: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    cost: Mapping[str, float],
+    folder: Path,
+    found: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> Tables:
     """The rows of a finished run.
 
@@ -101,6 +121,7 @@ def tables_of_run(
         summary: content of its summary.json.
         cost: "cpu_seconds" and "peak_memory_mib" of its processes.
         folder: of the run, with metrics.csv and, perhaps, refreshes.csv.
+        found: rows of its analyses, by table.
     """
     name = {"trial": trial["trial"]}
     wanted = ("agents", "influence_ce", "wall_seconds", "agent_steps_per_second", "weights_sha256", "date")
@@ -131,6 +152,7 @@ def tables_of_run(
             for kind, means, errors in references
             for key, mean in means.items()
         ],
+        **{table: [{**name, **row} for row in found.get(table, ())] for table in ANALYSES},
     }
     return Tables({table: [_as_text(table, row) for row in rows[table]] for table in _COLUMNS})
 

@@ -24,7 +24,7 @@ TABLES: dict[str, Any] = {
             "title": "A small experiment",
             "source": "figure 0",
             "question": "Does it work?",
-            "figures": ["learning", "influence", "lag", "scaling", "breakdown"],
+            "figures": ["learning", "influence", "lag", "scaling", "breakdown", "fidelity", "theory"],
             "trials": [
                 {
                     "presets": ["warehouse-4", "warehouse-25"],
@@ -95,6 +95,41 @@ def about(trial: Trial) -> dict[str, Any]:
     }
 
 
+def analyses() -> dict[str, list[dict[str, Any]]]:
+    """Four agents in a square; what the IALS and the AIPs get wrong grows with the agent's number."""
+    near = [
+        {
+            "agent": k,
+            "row": k // 2,
+            "column": k % 2,
+            "gs_return": 10.0 + k,
+            "gs_return_se": 0.1,
+            "ials_return": 10.0 + 2 * k,
+            "ials_return_se": 0.2,
+            "bit_difference_mean": 0.01 * k,
+            "bit_difference_max": 0.1 * k,
+            "influence_ce": 0.2 + 0.1 * k,
+        }
+        for k in range(4)
+    ]
+    lemma = [
+        {
+            "agent": k,
+            "aip_version": version,
+            "xi": 0.1 * version,
+            "xi_max": 0.5,
+            "bound": 505.0 * version,
+            "value_before": 5.0,
+            "value_after": 5.0 + 0.1 * k,
+            "value_change": 0.1 * k - 0.2,
+            "value_change_se": 0.01,
+        }
+        for k in range(4)
+        for version in (2, 3)
+    ]
+    return {"fidelity": near, "theory": lemma}
+
+
 def small_tables(folder: Path) -> Tables:
     """Both variants on warehouse-4 with two seeds each: the quick budget."""
     catalogue, experiment = small_catalogue()
@@ -105,5 +140,5 @@ def small_tables(folder: Path) -> Tables:
         write_run(run, summary_of(trial, returns[-1], seconds), returns, seconds)
         summary = json.loads((run / "summary.json").read_text())
         cost = {"cpu_seconds": 90.0, "peak_memory_mib": 300.0}
-        tables.replace(tables_of_run(about(trial), summary, cost, run), trial.name)
+        tables.replace(tables_of_run(about(trial), summary, cost, run, analyses()), trial.name)
     return tables

@@ -70,6 +70,15 @@ def test_what_is_done_is_not_run_again(place: Path, monkeypatch: pytest.MonkeyPa
     assert other.rows == before.rows
 
 
+def test_a_finished_run_is_looked_at_if_that_is_what_is_missing(place: Path) -> None:
+    run([trial()], place)
+    tables = execute.run_trials([trial()], place, place / "near", lambda _: None, "fidelity")
+    assert [row["agent"] for row in tables.of("fidelity", trial().name)] == ["0", "1", "2", "3"]
+    assert read_tables(place / "near") == tables
+    assert (place / "near" / "fidelity.csv").exists()
+    assert not (place / "one" / "fidelity.csv").exists()
+
+
 def test_other_settings_run_anew(place: Path) -> None:
     run([trial()], place)
     with pytest.raises(UsageError, match="other settings"):

@@ -1,5 +1,6 @@
 """Every figure comes from the CSV files alone, and shows their means over seeds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,23 @@ def test_shares_of_time_add_up_to_one(written: Path) -> None:
     assert {round(bar.get_width(), 6) for bar in bars} == {0.0, 0.75, 0.25}
 
 
+def test_fidelity_shows_each_agent_in_both_simulators_and_by_place(written: Path) -> None:
+    returns, places, _ = drawn(written)["fidelity-warehouse-4"].axes
+    points = returns.get_lines()[0]
+    assert list(points.get_xdata()) == [10, 11, 12, 13] * 2  # two seeds
+    assert list(points.get_ydata()) == [10, 12, 14, 16] * 2
+    np.testing.assert_allclose(places.images[0].get_array(), [[0.2, 0.3], [0.4, 0.5]])
+
+
+def test_theory_shows_the_distance_the_bound_and_the_change(written: Path) -> None:
+    distances, changes = drawn(written)["theory-warehouse-4"].axes
+    assert list(distances.get_lines()[0].get_xdata()) == [2, 3]
+    np.testing.assert_allclose(distances.get_lines()[0].get_ydata(), [0.2, 0.3])
+    measured, bound = changes.get_lines()[:2]
+    np.testing.assert_allclose(measured.get_ydata(), [0.1] * 2)  # means of |-0.2|, |-0.1|, 0, 0.1
+    np.testing.assert_allclose(bound.get_ydata(), [1010.0, 1515.0])
+
+
 def test_equal_tables_give_equal_files(written: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         figures.save(drawn(written), tmp_path / name)
@@ -100,6 +118,19 @@ def test_the_page_says_what_came_out_what_it_cost_and_what_is_missing(written: P
     assert "2 cores, abacus, 1.5 GiB" in text
     assert "![learning-warehouse-4](learning-warehouse-4.png)" in text
     assert "oldest 5" in text
+
+
+@pytest.mark.parametrize(
+    ("analysis", "row"),
+    [
+        ("fidelity", "| warehouse-4 | DIALS | slowly | 11.5 | 13 | 0.015 | 0.15 | 0.35 |"),
+        ("theory", "| warehouse-4 | DIALS | slowly | 3 | 0.3 | 0.5 | 1515 | 0.1 |"),
+    ],
+)
+def test_the_page_says_what_an_analysis_found(analysis: str, row: str, written: Path) -> None:
+    catalogue, experiment = small_catalogue()
+    path = write_page(replace(experiment, analysis=analysis), read_tables(written), catalogue, [], written)
+    assert row in path.read_text().splitlines()
 
 
 def test_a_single_seed_has_no_standard_error() -> None:

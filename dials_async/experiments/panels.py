@@ -1,0 +1,106 @@
+"""What the figures of experiments have in common: style, panels, bands, and the lines of references."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue
+from dials_async.experiments.statistics import Curve, Series
+from dials_async.experiments.tables import Tables
+from dials_async.report.svg import spread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Okabe and Ito's colours, told apart by colour-blind readers too.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+GREY, LIGHT = "#555555", "#dddddd"
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": LIGHT,
+    "axes.edgecolor": GREY,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "dials",
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """What one figure shows: some series of an experiment."""
+
+    tables: Tables
+    catalogue: Catalogue
+    series: Sequence[Series]
+
+    def label(self, one: Series) -> str:
+        """What tells ``one`` from the others: simulator, variant, or both."""
+        parts = []
+        if len({other.simulator for other in self.series}) > 1:
+            parts.append(SIMULATOR_LABELS[one.simulator])
+        if len({other.variant for other in self.series}) > 1:
+            parts.append(self.catalogue.variants[one.variant].label)
+        return ", ".join(parts) or SIMULATOR_LABELS[one.simulator]
+
+    def coloured(self) -> Iterator[tuple[Series, str]]:
+        """Each series with its colour."""
+        yield from zip(self.series, cycle(COLOURS), strict=False)
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Figures made and saved inside look like all others."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def make_panels(n: int, height: float = 3.6) -> tuple["Figure", list[Any]]:
+    """A figure of ``n`` panels side by side, and their axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.0 * n, height), layout="constrained")
+    return figure, list(figure.subplots(1, n, squeeze=False)[0])
+
+
+def reference_lines(panels: Sequence[Any], lines: dict[str, dict[str, float]]) -> None:
+    """Scripted policies and published values, across all panels; their names at the right of the last one."""
+    known = [
+        (value, f"{name}, published" if kind == "published" else name, kind == "published")
+        for kind, values in lines.items()
+        for name, value in values.items()
+    ]
+    for axes in panels:
+        for value, _, published in known:
+            axes.axhline(value, color=GREY, linestyle=":" if published else "--", linewidth=0.9, zorder=1)
+    low, high = panels[-1].get_ylim()
+    heights = spread([value for value, _, _ in known], 0.055 * (high - low), low, high)
+    for (_, name, published), height in zip(known, heights, strict=True):
+        panels[-1].annotate(
+            name,
+            (1.02, height),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=7.5,
+            color=GREY,
+            fontstyle="italic" if published else "normal",
+            annotation_clip=False,
+        )
+
+
+def band(axes: Any, xs: Any, line: Curve, colour: str, label: str) -> None:
+    """A curve with its standard error, if that is known."""
+    known = np.isfinite(line.mean)
+    axes.plot(xs[known], line.mean[known], color=colour, label=label, linewidth=1.8, zorder=3)
+    if not math.isnan(float(line.error[0])):
+        low, high = line.mean - line.error, line.mean + line.error
+        axes.fill_between(xs[known], low[known], high[known], color=colour, alpha=0.18, linewidth=0)
