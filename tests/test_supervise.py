@@ -48,6 +48,14 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a p
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
+@pytest.fixture(autouse=True)
+def _hang_ups_count() -> Iterator[None]:
+    """Whoever tests under nohup ignores SIGHUP, and every child of theirs would."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def command(argv: list[str] | str, **options: Any) -> list[str]:
     """The command line of a wrapper of ``argv`` (a string: a shell script), fast unless told otherwise."""
     limits = {"max_crashes": 3, "first_delay_s": 0.01, "stop_s": LONG_S} | options.pop("limits", {})
