@@ -96,6 +96,14 @@ def _scaling(data: Data) -> "Figure":
             )
             hours = [one.mean("wall_seconds").value / 3600 for one in ours]
             times.plot(agents, hours, color=colour, marker="o", label=label)
+            projected = [one.projected_seconds / 3600 for one in ours]
+            times.plot(
+                *(agents, projected),
+                color=colour,
+                marker="x",
+                linestyle="--",
+                label=f"{label}, a core an agent",
+            )
         published = data.catalogue.published.get((domain, simulator))
         if published and ours:
             hollow = {"color": colour, "marker": "o", "markerfacecolor": "white", "linestyle": ":"}

@@ -66,7 +66,7 @@ def write_page(
 
 def _table(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> str:
     header = ("preset", "simulator", "settings", "seeds", "return", "greedy", "published", "influence CE")
-    lines = [[*header, "wall s", "agent-steps/s", "CPU h", "memory MiB"]]
+    lines = [[*header, "wall s", "agent-steps/s", "CPU h", "memory MiB", "a core an agent, s"]]
     for one in series:
         published = references(tables, one.preset)["published"]
         lines.append(
@@ -83,6 +83,7 @@ def _table(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> st
                 f"{one.mean('agent_steps_per_second').value:,.0f}",
                 f"{one.mean('cpu_seconds').value / 3600:.2f}",
                 f"{one.mean('peak_memory_mib').value:,.0f}",
+                f"{one.projected_seconds:,.0f}",
             ]
         )
     return _markdown(lines)
@@ -140,7 +141,8 @@ def _cost(experiment: Experiment, tables: Tables, catalogue: Catalogue) -> str:
         f"{wall:.2f} hours of wall time one after another.",
         f"Machine: {'; '.join(machines)}.",
         f"Dates: {dates[0]} to {dates[-1]}.",
-        "Memory is that of the largest process.",
+        "Memory is that of the largest process. A core an agent: the time it would take with one for each "
+        "agent, from busy seconds measured here (`projected_seconds` in statistics.py says how).",
         "Every run with its command: [runs.csv](runs.csv).",
     )
     return f"{sentences[0]}, {' '.join(sentences[1:])}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue
-from dials_async.experiments.tables import Row, Tables, number, numbers
+from dials_async.experiments.tables import PHASES, Row, Tables, number, numbers
 
 Column = NDArray[np.float64]
 
@@ -51,6 +51,19 @@ class Series:
     def domain(self) -> str:
         """Name of the domain: presets are called after it."""
         return self.preset.rpartition("-")[0]
+
+    @property
+    def projected_seconds(self) -> float:
+        """Time to train with one core for each agent, from the busy seconds that were measured here.
+
+        Predictors, rollouts on an IALS and updates go agent by agent, so each agent's core has its share of
+        them. Episodes of the GS are of all agents at once and stay whole: those that AIPs learn from, and
+        with "gs" the rollouts too. Evaluation runs beside training, and messages are left out.
+        """
+        busy = {phase: self.mean(f"{phase}_seconds").value for phase in PHASES}
+        whole = busy["collect"] + (busy["rollout"] if self.simulator == "gs" else 0.0)
+        shared = busy["aip"] + busy["learn"] + (busy["rollout"] if self.simulator != "gs" else 0.0)
+        return whole + shared / self.agents
 
     @property
     def agents(self) -> int:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from dials_async.experiments import figures
 from dials_async.experiments.page import write_page
-from dials_async.experiments.statistics import mean_of
+from dials_async.experiments.statistics import Series, mean_of
 from dials_async.experiments.tables import Tables, read_tables
 
 from .made_up import RETURNS, STEPS, small_catalogue, small_tables
@@ -58,6 +58,15 @@ def test_scaling_shows_our_means_beside_the_published_ones(written: Path) -> Non
     assert tuple(returns.get_lines()[-1].get_ydata()) == published.returns
     assert tuple(hours.get_lines()[-1].get_ydata()) == published.hours
     assert hours.get_lines()[0].get_ydata()[0] == pytest.approx(90 / 3600)
+    # Three seconds of rollouts and one of updates, shared by four cores
+    assert hours.get_lines()[1].get_ydata()[0] == pytest.approx(1 / 3600)
+
+
+def test_on_the_global_simulator_rollouts_are_not_shared() -> None:
+    seconds = {"collect": "2", "aip": "0", "rollout": "30", "learn": "40", "evaluate": "7"}
+    row = {"agents": "4", **{f"{phase}_seconds": value for phase, value in seconds.items()}}
+    assert Series("warehouse-4", "gs", "tuned", (row,)).projected_seconds == 2 + 30 + 40 / 4
+    assert Series("warehouse-4", "dials", "tuned", (row,)).projected_seconds == 2 + (30 + 40) / 4
 
 
 def test_lag_shows_return_and_throughput(written: Path) -> None:
