@@ -14,6 +14,11 @@ from dials_async.experiments.statistics import Mean, Series, all_series, referen
 from dials_async.experiments.tables import Tables, number, numbers
 from dials_async.runtime.folder import write_atomically
 
+_CAPTION = (
+    "Lines are means over seeds, bands one standard error. Dashed: scripted policies; dotted or hollow: "
+    "published by Suau et al."
+)
+
 PAGE, READING = "README.md", "reading.md"
 
 #: By analysis: heads of its table, columns of its CSV file, and what they are.
@@ -49,9 +54,7 @@ def write_page(
         _table(tables, catalogue, series),
         _reference_lines(tables, series),
         *(_analysis(experiment.analysis, tables, catalogue, series) if experiment.analysis else ()),
-        "## Figures",
-        "Lines are means over seeds, bands one standard error. Dashed: scripted policies; dotted or hollow: "
-        "published.",
+        *(["## Figures", _CAPTION] if figures else []),
         *(f"![{name}]({name}.png)" for name in figures),
         "## What it took",
         _cost(experiment, tables, catalogue),
