@@ -77,6 +77,8 @@ def run_trials(
     known, tables = known_trials(results), read_tables(folder)
     missing: list[Trial] = []
     for trial in trials:
+        if is_done(trial, tables, analysis):
+            continue
         if is_done(trial, known, analysis):
             tables.replace(known, trial.name)
         else:
@@ -99,7 +101,8 @@ def run_trials(
         say(f"  return {float(row['return_mean']):.4g} in {float(row['wall_seconds']):,.0f} s")
     if failed:
         raise TrainingError(
-            f"{len(failed)} of {len(trials)} runs failed ({', '.join(failed)}); the rest is kept"
+            f"{len(failed)} of {len(trials)} runs failed ({', '.join(failed)}); the others are kept, "
+            "and drawn by --redraw"
         )
     return tables
 

@@ -77,6 +77,9 @@ def test_a_finished_run_is_looked_at_if_that_is_what_is_missing(place: Path) -> 
     assert read_tables(place / "near") == tables
     assert (place / "near" / "fidelity.csv").exists()
     assert not (place / "one" / "fidelity.csv").exists()
+    # Nor is it run again when its folder is gone, though another experiment knows less of it
+    shutil.rmtree(execute.experiment_runs())
+    assert execute.run_trials([trial()], place, place / "near", lambda _: None, "fidelity") == tables
 
 
 def test_other_settings_run_anew(place: Path) -> None:
