@@ -37,7 +37,8 @@ def fidelity(data: Data) -> "Figure":
     grid = _by_place(_rows(data, "fidelity", data.series[0]), "influence_ce")
     picture = places.imshow(grid, cmap="viridis")
     for (row, column), value in np.ndenumerate(grid):
-        places.text(column, row, f"{value:.2f}", ha="center", va="center", color="white", fontsize=8)
+        ink = "black" if value > grid.mean() else "white"
+        places.text(column, row, f"{value:.3f}", ha="center", va="center", color=ink, fontsize=8)
     places.set(title=f"{data.label(data.series[0])}: influence cross-entropy", xticks=[], yticks=[])
     places.grid(visible=False)
     figure.colorbar(picture, ax=places, label="nats per source", shrink=0.8)

@@ -12,7 +12,15 @@ import numpy as np
 
 from dials_async.experiments import analysis_figures
 from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue, Experiment
-from dials_async.experiments.panels import COLOURS, Data, band, make_panels, reference_lines, styled
+from dials_async.experiments.panels import (
+    COLOURS,
+    Data,
+    band,
+    make_panels,
+    reference_lines,
+    simulator_colour,
+    styled,
+)
 from dials_async.experiments.statistics import all_series, curve, references
 from dials_async.experiments.tables import PHASES, Tables, number
 
@@ -84,7 +92,8 @@ def _influence(data: Data) -> "Figure":
 def _scaling(data: Data) -> "Figure":
     figure, (returns, times) = make_panels(2)
     domain = data.series[0].domain
-    for simulator, colour in zip(SIMULATOR_LABELS, COLOURS, strict=False):
+    for simulator in SIMULATOR_LABELS:
+        colour = simulator_colour(simulator)
         ours = [one for one in data.series if one.simulator == simulator]
         label = SIMULATOR_LABELS[simulator]
         if ours:

@@ -51,8 +51,16 @@ class Data:
         return ", ".join(parts) or SIMULATOR_LABELS[one.simulator]
 
     def coloured(self) -> Iterator[tuple[Series, str]]:
-        """Each series with its colour."""
-        yield from zip(self.series, cycle(COLOURS), strict=False)
+        """Each series with its colour: that of its simulator, if they differ in nothing else."""
+        if len({one.variant for one in self.series}) == 1:
+            yield from ((one, simulator_colour(one.simulator)) for one in self.series)
+        else:
+            yield from zip(self.series, cycle(COLOURS), strict=False)
+
+
+def simulator_colour(simulator: str) -> str:
+    """The same one in all figures."""
+    return COLOURS[list(SIMULATOR_LABELS).index(simulator)]
 
 
 @contextmanager
