@@ -1,14 +1,15 @@
 """Stable-Baselines3's PPO beside ours: one agent, the same IALS, the same settings, one core each, in turn.
 
 The IALS is that of one agent of a finished run: its compiled local simulator under the run's newest AIP. Both
-learners get the run's own PPO settings (rate, gamma, lambda, clip, epochs, minibatch, 64-64 tanh networks,
-entropy at its first value) and the same number of episodes an update; schedules are left out: SB3 has none
-for the entropy. Reported: agent-steps/s, all included, and the return on fresh IALS episodes by wall time.
+learners get the run's own PPO settings: rate and entropy with their schedules, gamma, lambda, clip, epochs,
+minibatch, 64-64 tanh networks, episodes an update, steps. Reported: agent-steps/s, all included, and the
+return on fresh IALS episodes by wall time.
 
-python benchmarks/compare/stable_baselines.py RUN --seconds 120
+python benchmarks/compare/stable_baselines.py RUN --csv points.csv
 """
 
 import argparse
+import csv
 import json
 import time
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from dials_async.groups import Group, make_groups
 from dials_async.kernels.bits import unpack
 from dials_async.kernels.rng import seed64, stream_seeds
 from dials_async.learning.ppo import make_scratch, update_agent
-from dials_async.learning.settings import HEALTH, make_settings
+from dials_async.learning.settings import HEALTH, make_settings, schedules
 from dials_async.networks.acting import make_memory, sample_influence
 from dials_async.rollout.ials import IalsRollout, agent_seeds
 from dials_async.runtime.folder import CHECKPOINTS, find_run, read_config
@@ -42,7 +43,7 @@ from dials_async.store.checkpoint import load_checkpoint
 
 AGENT = 0
 EVALUATION_EPISODES = 256
-EVALUATIONS = 12
+EVALUATIONS = 20
 
 Point = tuple[float, int, float]  # seconds of training, agent-steps, return
 
@@ -113,19 +114,20 @@ class Ials(VecEnv):
 
 
 def stable_baselines(
-    config: Config, domain: Domain, group: Group, aip: NDArray[np.float32], seconds: float
+    config: Config, domain: Domain, group: Group, aip: NDArray[np.float32], steps: int
 ) -> list[Point]:
-    """Train with Stable-Baselines3 for ``seconds``."""
+    """Train with Stable-Baselines3 for ``steps``."""
     torch.set_num_threads(1)
     n = config.rollout.tasks_per_update * config.rollout.episodes_per_task
     ppo = config.ppo
+    state = {"rate": ppo.learning_rate}
     env, fresh = (
         Ials(domain, group, aip, size, what) for size, what in ((n, "train"), (EVALUATION_EPISODES, "test"))
     )
     model = PPO(
         "MlpPolicy",
         env,
-        learning_rate=ppo.learning_rate,
+        learning_rate=lambda _: state["rate"],
         n_steps=domain.episode_steps,
         batch_size=ppo.minibatch_steps,
         n_epochs=ppo.epochs,
@@ -149,16 +151,15 @@ def stable_baselines(
         return total
 
     def update() -> int:
+        state["rate"], model.ent_coef = schedules(config, model.num_timesteps)
         model.learn(n * domain.episode_steps, reset_num_timesteps=False)
         return int(model.num_timesteps)
 
-    return _timed(update, returns, seconds)
+    return _timed(update, returns, steps)
 
 
-def ours(
-    config: Config, domain: Domain, group: Group, aip: NDArray[np.float32], seconds: float
-) -> list[Point]:
-    """Train with this project's rollout and update, on one thread, for ``seconds``."""
+def ours(config: Config, domain: Domain, group: Group, aip: NDArray[np.float32], steps: int) -> list[Point]:
+    """Train with this project's rollout and update, on one thread, for ``steps``."""
     rollout = config.rollout
     n = rollout.tasks_per_update * rollout.episodes_per_task
     settings = make_settings(config, group)
@@ -173,11 +174,12 @@ def ours(
 
     def update() -> int:
         k = state["updates"]
+        rate, entropy = schedules(config, k * n * domain.episode_steps)
         episodes = train.run(group.actors(weights[None]), aip, k, 0)
         state["adam"] = update_agent(
             *(group.actor, group.critic, group.n_actor, weights, m, v, state["adam"]),
             *(episodes.observations[0], episodes.actions[0], episodes.rewards[0], episodes.log_probs[0]),
-            *(terminated, False, settings, config.ppo.learning_rate),
+            *(terminated, False, settings._replace(entropy=entropy), rate),
             *(np.uint64(seed64(1, "ppo", AGENT, k)), scratch, health),
         )
         state["updates"] += 1
@@ -187,19 +189,19 @@ def ours(
         episodes = test.run(group.actors(weights[None]), aip, state["updates"], 0)
         return float(episodes.rewards.sum(axis=2).mean())
 
-    return _timed(update, returns, seconds)
+    return _timed(update, returns, steps)
 
 
-def _timed(update: Callable[[], int], returns: Callable[[], float], seconds: float) -> list[Point]:
-    """Update for ``seconds``, which evaluations do not count towards."""
+def _timed(update: Callable[[], int], returns: Callable[[], float], steps: int) -> list[Point]:
+    """Update for ``steps``; evaluations are not in the time."""
     returns()  # compiles what there is to compile
-    spent, steps, points = 0.0, 0, [(0.0, 0, returns())]
-    while spent < seconds:
+    spent, done, points = 0.0, 0, [(0.0, 0, returns())]
+    while done < steps:
         since = time.perf_counter()
-        steps = update()
+        done = update()
         spent += time.perf_counter() - since
-        if spent >= seconds * len(points) / EVALUATIONS:
-            points.append((spent, steps, returns()))
+        if done >= steps * len(points) / EVALUATIONS:
+            points.append((spent, done, returns()))
     return points
 
 
@@ -209,7 +211,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", help="a finished run of a warehouse preset, for its settings and its AIP")
-    parser.add_argument("--seconds", type=float, default=120.0, help="training time of each")
+    parser.add_argument("--steps", type=int, help="of each learner  [default: the run's]")
+    parser.add_argument("--csv", type=Path, help="a file for the points")
     known = parser.parse_args()
     folder: Path = find_run(known.run)
     config = read_config(folder)
@@ -221,15 +224,23 @@ def main() -> None:
     row = whole.agents.index(AGENT)
     aip = np.array(snapshot.aips[-1].arrays[f"g{whole.index}"][row : row + 1])
     print(json.dumps(machine()))
-    print(f"agent {AGENT} of {config.preset} on its IALS; {known.seconds:.0f} s of training each, one core")
-    rates = {}
+    steps = known.steps or config.run.steps
+    print(f"agent {AGENT} of {config.preset} on its IALS; {steps:,} steps each, one core")
+    rates, rows = {}, []
     for name, train in (("ours", ours), ("stable-baselines3", stable_baselines)):
-        points = train(config, domain, group, aip, known.seconds)
+        points = train(config, domain, group, aip, steps)
         rates[name] = points[-1][1] / points[-1][0]
         print(f"{name}: {rates[name]:,.0f} agent-steps/s")
-        for spent, steps, value in points:
-            print(f"  {spent:7.1f} s {steps:>12,} steps  return {value:6.2f}", flush=True)
+        for spent, done, value in points:
+            print(f"  {spent:7.1f} s {done:>12,} steps  return {value:6.2f}", flush=True)
+            rows.append((name, done, f"{spent:.2f}", f"{value:.3f}"))
     print(f"ratio {rates['ours'] / rates['stable-baselines3']:.1f}")
+    if known.csv:
+        known.csv.parent.mkdir(parents=True, exist_ok=True)
+        with open(known.csv, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(
+                [("learner", "steps", "seconds", "ials_return"), *rows]
+            )
 
 
 if __name__ == "__main__":

@@ -82,6 +82,8 @@ class TrialSet:
     """The presets of the quick budget."""
     simulators: tuple[str, ...]
     variants: tuple[str, ...]
+    seeds: int | None = None
+    """The most seeds of each: for runs so long that more are not worth it."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ class Catalogue:
         for part in experiment.trials:
             for preset in part.quick if budget == "quick" else part.presets:
                 n = seeds or (self.quick_seeds if budget == "quick" else self.full_seeds[agents_of(preset)])
+                n = min(n, part.seeds or n)
                 for variant in (self.variants[name] for name in part.variants):
                     if variant.domain is None or preset.startswith(variant.domain):
                         trials += [
@@ -193,7 +196,14 @@ def _variant(name: str, table: Mapping[str, Any]) -> Variant:
 
 def _experiment(name: str, table: Mapping[str, Any]) -> Experiment:
     parts = tuple(
-        TrialSet(**{key: tuple(values) for key, values in part.items()}) for part in table["trials"]
+        TrialSet(
+            presets=tuple(part["presets"]),
+            quick=tuple(part["quick"]),
+            simulators=tuple(part["simulators"]),
+            variants=tuple(part["variants"]),
+            seeds=part.get("seeds"),
+        )
+        for part in table["trials"]
     )
     return Experiment(
         *(name, table["title"], table["source"], table["question"]),

@@ -11,13 +11,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dials_async.errors import InterruptedRunError, TrainingError, UsageError
 from dials_async.experiments.catalogue import Trial
 from dials_async.experiments.fidelity import fidelity
+from dials_async.experiments.memory import MemoryWatch, larger, memory_rows
 from dials_async.experiments.tables import Tables, read_tables, tables_of_run
 from dials_async.experiments.theory import theory
 from dials_async.runtime.files import has_checkpoint
@@ -141,13 +142,14 @@ def _run(trial: Trial) -> Path:
     return folder
 
 
-def _train(arguments: Iterable[str]) -> tuple[int, dict[str, float]]:
+def _train(arguments: Iterable[str]) -> tuple[int, dict[str, Any]]:
     """Exit code and cost of one ``dials train``; its progress goes to our terminal, if there is one."""
     command = [sys.executable, "-m", "dials_async", "train", *arguments]
     if not sys.stderr.isatty():
         command.append("--quiet")
     environment = {**os.environ, "DIALS_RUNS": str(experiment_runs()), "DIALS_METRICS_ADDRESS": "off"}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    watch = MemoryWatch(process.pid)
     # A terminal sends Ctrl-C to the run too; SIGTERM comes to us alone. Either way the run saves and ends.
     before = {
         signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
@@ -158,29 +160,32 @@ def _train(arguments: Iterable[str]) -> tuple[int, dict[str, float]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        memory = watch.stop()
     process.returncode = os.waitstatus_to_exitcode(status)
     return process.returncode, {
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "peak_memory_mib": round(usage.ru_maxrss / 2**10, 1),
+        "memory": memory,
     }
 
 
-def _add_cost(path: Path, cost: Mapping[str, float]) -> None:
+def _add_cost(path: Path, cost: Mapping[str, Any]) -> None:
     before = _cost(path)
     write_json(
         path,
         {
             "cpu_seconds": before["cpu_seconds"] + cost["cpu_seconds"],
             "peak_memory_mib": max(before["peak_memory_mib"], cost["peak_memory_mib"]),
+            "memory": larger(before["memory"], cost["memory"]),
         },
     )
 
 
-def _cost(path: Path) -> dict[str, float]:
+def _cost(path: Path) -> dict[str, Any]:
+    nothing = {"cpu_seconds": 0.0, "peak_memory_mib": 0.0, "memory": {}}
     if not path.exists():
-        return {"cpu_seconds": 0.0, "peak_memory_mib": 0.0}
-    cost: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
-    return cost
+        return nothing
+    return {**nothing, **json.loads(path.read_text(encoding="utf-8"))}
 
 
 def _tables_of(trial: Trial, folder: Path, analysis: str | None) -> Tables:
@@ -193,5 +198,8 @@ def _tables_of(trial: Trial, folder: Path, analysis: str | None) -> Tables:
         "seed": trial.seed,
         "fingerprint": trial.fingerprint,
     }
-    found = {analysis: _ANALYSES[analysis](folder)} if analysis else {}
-    return tables_of_run(about, summary, _cost(folder / COST), folder, found)
+    cost = _cost(folder / COST)
+    found: dict[str, Sequence[Mapping[str, Any]]] = {"memory": memory_rows(cost.pop("memory"))}
+    if analysis:
+        found[analysis] = _ANALYSES[analysis](folder)
+    return tables_of_run(about, summary, cost, folder, found)

@@ -94,27 +94,30 @@ def _scaling(data: Data) -> "Figure":
     domain = data.series[0].domain
     for simulator in SIMULATOR_LABELS:
         colour = simulator_colour(simulator)
-        ours = [one for one in data.series if one.simulator == simulator]
         label = SIMULATOR_LABELS[simulator]
-        if ours:
+        runs = [one for one in data.series if one.simulator == simulator]
+        variants = list(dict.fromkeys(one.variant for one in runs))
+        for variant, marker in zip(variants, "oDs^v", strict=False):
+            ours = [one for one in runs if one.variant == variant]
+            name = label if variant == variants[0] else f"{label}, {data.catalogue.variants[variant].label}"
             agents = [one.agents for one in ours]
             means = [one.mean("return_mean") for one in ours]
             error = np.nan_to_num([mean.error for mean in means])
             returns.errorbar(
-                agents, [mean.value for mean in means], yerr=error, color=colour, marker="o", label=label
+                agents, [mean.value for mean in means], yerr=error, color=colour, marker=marker, label=name
             )
             hours = [one.mean("wall_seconds").value / 3600 for one in ours]
-            times.plot(agents, hours, color=colour, marker="o", label=label)
+            times.plot(agents, hours, color=colour, marker=marker, label=name)
             projected = [one.projected_seconds / 3600 for one in ours]
             times.plot(
                 *(agents, projected),
                 color=colour,
                 marker="x",
                 linestyle="--",
-                label=f"{label}, a core an agent",
+                label=f"{name}, a core an agent",
             )
         published = data.catalogue.published.get((domain, simulator))
-        if published and ours:
+        if published and runs:
             hollow = {"color": colour, "marker": "o", "markerfacecolor": "white", "linestyle": ":"}
             returns.plot(published.agents, published.returns, label=f"{label}, published", **hollow)
             times.plot(published.agents, published.hours, label=f"{label}, published", **hollow)

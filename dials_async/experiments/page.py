@@ -54,6 +54,7 @@ def write_page(
         _table(tables, catalogue, series),
         _reference_lines(tables, series),
         *(_analysis(experiment.analysis, tables, catalogue, series) if experiment.analysis else ()),
+        *(_memory(tables, catalogue, series) if "scaling" in experiment.figures else ()),
         *(["## Figures", _CAPTION] if figures else []),
         *(f"![{name}]({name}.png)" for name in figures),
         "## What it took",
@@ -103,6 +104,26 @@ def _analysis(name: str, tables: Tables, catalogue: Catalogue, series: Sequence[
             means = [f"{np.mean(np.abs(numbers(rows, column))):.4g}" for column in columns]
             label = catalogue.variants[one.variant].label
             lines.append([one.preset, SIMULATOR_LABELS[one.simulator], label, *means])
+    return text, _markdown(lines)
+
+
+def _memory(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str]:
+    """Resident memory by kind of process, means over seeds, by series."""
+    lines = [["preset", "simulator", "settings", "process", "at once", "MiB of the largest", "MiB of all"]]
+    for one in series:
+        found = [row for run in one.rows for row in tables.of("memory", run["trial"])]
+        for process in dict.fromkeys(row["process"] for row in found):
+            rows = [row for row in found if row["process"] == process]
+            sizes = [
+                f"{np.mean(numbers(rows, column)):,.0f}" for column in ("count", "peak_mib", "total_mib")
+            ]
+            label = catalogue.variants[one.variant].label
+            lines.append([one.preset, SIMULATOR_LABELS[one.simulator], label, process, *sizes])
+    text = (
+        "Memory by process: the most that was resident while training, in the process that trains and in "
+        "those that it starts (SUMO). Agents are no processes of their own: their simulators are rows of the "
+        "compiled kernels' arrays."
+    )
     return text, _markdown(lines)
 
 

@@ -4,6 +4,7 @@ runs.csv       one row a trial: settings, returns, cost, machine
 curves.csv     one row an evaluation of a trial
 refreshes.csv  one row an AIP refresh of a trial
 references.csv scripted policies and published values, by preset
+memory.csv     one row a kind of process of a trial: how many at once, MiB of the largest and of all
 fidelity.csv, theory.csv
                what an analysis of the finished trial found, if the experiment asks for one
 """
@@ -36,6 +37,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "refreshes": ("trial", "aip_version", "steps", "ce_before", "ce_after", "ce_marginal", "seconds"),
     "references": ("preset", "kind", "name", "mean", "se"),
+    "memory": ("trial", "process", "count", "peak_mib", "total_mib"),
     "fidelity": (
         *("trial", "agent", "row", "column", "gs_return", "gs_return_se", "ials_return", "ials_return_se"),
         *("bit_difference_mean", "bit_difference_max", "influence_ce"),
@@ -55,6 +57,7 @@ _KEYS = {
     "curves": ("trial", "steps"),
     "refreshes": ("trial", "aip_version"),
     "references": ("preset", "kind", "name"),
+    "memory": ("trial", "process"),
     "fidelity": ("trial", "agent"),
     "theory": ("trial", "aip_version", "agent"),
 }
@@ -121,7 +124,7 @@ def tables_of_run(
         summary: content of its summary.json.
         cost: "cpu_seconds" and "peak_memory_mib" of its processes.
         folder: of the run, with metrics.csv and, perhaps, refreshes.csv.
-        found: rows of its analyses, by table.
+        found: rows of its memory and of its analyses, by table.
     """
     name = {"trial": trial["trial"]}
     wanted = ("agents", "influence_ce", "wall_seconds", "agent_steps_per_second", "weights_sha256", "date")
@@ -152,7 +155,7 @@ def tables_of_run(
             for kind, means, errors in references
             for key, mean in means.items()
         ],
-        **{table: [{**name, **row} for row in found.get(table, ())] for table in ANALYSES},
+        **{table: [{**name, **row} for row in found.get(table, ())] for table in ("memory", *ANALYSES)},
     }
     return Tables({table: [_as_text(table, row) for row in rows[table]] for table in _COLUMNS})
 

@@ -1,5 +1,7 @@
 """The list of experiments: every trial in it can be configured, and a plan holds what its budget says."""
 
+from dataclasses import replace
+
 import pytest
 
 from dials_async.errors import UsageError
@@ -44,6 +46,13 @@ def test_a_plan_has_the_seeds_of_its_budget_first_seeds_first() -> None:
     assert [agents_of(trial.preset) for trial in full].count(4) == 2 * 3
     assert [agents_of(trial.preset) for trial in full].count(25) == 2 * 1
     assert len(catalogue.plan(experiment, "full", seeds=5)) == 2 * 2 * 5
+
+
+def test_a_set_of_trials_may_have_fewer_seeds() -> None:
+    catalogue, experiment = small_catalogue()
+    few = replace(experiment, trials=tuple(replace(part, seeds=1) for part in experiment.trials))
+    assert {trial.seed for trial in catalogue.plan(few, "full")} == {1}
+    assert {trial.seed for trial in catalogue.plan(few, "full", seeds=5)} == {1}
 
 
 def test_a_variant_of_one_domain_is_left_out_of_the_others() -> None:

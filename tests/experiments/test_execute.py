@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from runtime.small import SMALL
 
 from dials_async.errors import TrainingError, UsageError
 from dials_async.experiments import execute
 from dials_async.experiments.catalogue import Trial, Variant
+from dials_async.experiments.memory import MemoryWatch, larger
 from dials_async.experiments.tables import Tables, number, read_tables
 
 
@@ -51,6 +53,10 @@ def test_what_is_missing_runs_and_leaves_its_rows(place: Path) -> None:
     assert row["steps"] == "6400"
     assert 0 < number(row, "cpu_seconds") < 300
     assert 50 < number(row, "peak_memory_mib") < 5000
+    (memory,) = tables.of("memory", trial(1).name)  # the warehouse starts no processes
+    assert memory["process"] == "training"
+    assert memory["count"] == "1"
+    assert 50 < number(memory, "peak_mib") <= number(row, "peak_memory_mib") + 1
     assert [number(row, "steps") for row in tables.of("curves", trial(1).name)] == [0, 3200, 6400]
     assert len(tables.of("refreshes", trial(1).name)) == 2
     assert said[0] == "2 runs, 0 of them done before"
@@ -122,3 +128,38 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(place: Path) -> None:
     with pytest.raises(TrainingError, match=r"1 of 2 runs failed \(warehouse-4\.dials\.tiny\.s2\)"):
         run([bad, trial(1)], place)
     assert set(read_tables(place / "one").finished()) == {trial(1).name}
+
+
+def test_a_run_that_went_on_weighed_what_its_heaviest_session_did() -> None:
+    one = {"training": {"count": 1, "peak_mib": 300.0, "total_mib": 300.0}}
+    other = {
+        "training": {"count": 1, "peak_mib": 200.0, "total_mib": 200.0},
+        "simulators": {"count": 2, "peak_mib": 50.0, "total_mib": 90.0},
+    }
+    assert larger(one, other) == {**other, **one}
+    assert larger({}, one) == one
+
+
+def test_memory_is_seen_by_kind_of_process() -> None:
+    # Given a process that starts two more, of which one takes 200 MiB
+    sleep = "import time; time.sleep(60)"
+    heavy = f"held = bytearray(b'1') * {200 * 2**20}; {sleep}"
+    start = "subprocess.Popen([sys.executable, '-c', text])"
+    code = f"import subprocess, sys; children = [{start} for text in {(heavy, sleep)!r}]; {sleep}"
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        children: list[psutil.Process] = []
+        try:
+            watch = MemoryWatch(process.pid)
+            deadline = time.monotonic() + 30
+            while time.monotonic() < deadline and watch.seen().get("simulators", {}).get("peak_mib", 0) < 200:
+                time.sleep(0.1)
+            children = psutil.Process(process.pid).children()
+            found = watch.stop()
+        finally:
+            for one in children:
+                one.kill()
+            process.kill()
+    assert found["training"]["count"] == 1
+    assert found["simulators"]["count"] == 2
+    assert 200 < found["simulators"]["peak_mib"] < found["simulators"]["total_mib"] < 300
+    assert found["training"]["peak_mib"] < 100
