@@ -150,11 +150,14 @@ def _train(arguments: Iterable[str]) -> tuple[int, dict[str, Any]]:
     environment = {**os.environ, "DIALS_RUNS": str(experiment_runs()), "DIALS_METRICS_ADDRESS": "off"}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     watch = MemoryWatch(process.pid)
-    # A terminal sends Ctrl-C to the run too; SIGTERM comes to us alone. Either way the run saves and ends.
-    before = {
-        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
-    }
+    told: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        told.append(number)
+        if number == signal.SIGTERM:  # comes to us alone; a terminal sends Ctrl-C to the run too
+            process.terminate()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _, status, usage = os.wait4(process.pid, 0)
     finally:
@@ -162,7 +165,8 @@ def _train(arguments: Iterable[str]) -> tuple[int, dict[str, Any]]:
             signal.signal(number, handler)
         memory = watch.stop()
     process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, {
+    # Told before it could save anything, a run ends with another code: it was stopped all the same.
+    return _STOPPED if told else process.returncode, {
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
         "peak_memory_mib": round(usage.ru_maxrss / 2**10, 1),
         "memory": memory,

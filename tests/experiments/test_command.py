@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 
@@ -51,26 +52,49 @@ def test_an_unknown_name_is_told_the_nearest() -> None:
     assert "did you mean 'lag'?" in result.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_the_run_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
-    environment = {**os.environ, "DIALS_RUNS": str(tmp_path / "runs")}
-    process = subprocess.Popen(
+def begin_lag(runs: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
         [sys.executable, "-m", "dials_async", "experiment", "lag"],
-        env=environment,
+        env={**os.environ, "DIALS_RUNS": str(runs)},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    folder = tmp_path / "runs" / "experiments" / "warehouse-4.dials.lag0.s1"
-    deadline = time.monotonic() + 200
-    while not (folder / "metrics.csv").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+
+
+def stop_with(process: "subprocess.Popen[str]", number: signal.Signals) -> list[str]:
+    """What it said until it was gone."""
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does: to the run too
     else:
         process.send_signal(number)
     _, said = process.communicate(timeout=100)
     assert process.returncode == 130
-    assert said.splitlines()[-1] == "dials: stopped; the same command goes on where it was"
+    return said.splitlines()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_run_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
+    process = begin_lag(tmp_path / "runs")
+    folder = tmp_path / "runs" / "experiments" / "warehouse-4.dials.lag0.s1"
+    deadline = time.monotonic() + 200
+    while not (folder / "metrics.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    said = stop_with(process, number)
+    assert said[-1] == "dials: stopped; the same command goes on where it was"
     assert list((folder / "checkpoints").iterdir())
     assert (tmp_path / "docs" / "results" / "lag" / "runs.csv").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_too_early_for_the_run_stops_the_experiment(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    process = begin_lag(tmp_path / "runs")
+    deadline = time.monotonic() + 100
+    while not psutil.Process(process.pid).children() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.1)  # the run has begun, and is importing
+    said = stop_with(process, number)
+    assert [line for line in said if line.startswith("[")] == ["[1/10] warehouse-4.dials.lag0.s1"]
+    assert said[-1] == "dials: stopped; the same command goes on where it was"
