@@ -18,6 +18,12 @@ from dials_async.errors import UsageError
     show_default=True,
     help="quick: small systems, two seeds, an evening on two cores. full: all sizes, up to four seeds.",
 )
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="TEXT",
+    help="Only runs with TEXT in their names, such as warehouse-4, .gs. or F1M; several: any of them.",
+)
 @click.option("--seeds", type=click.IntRange(1, 100), help="Seeds of each run.  [default: the budget's]")
 @click.option(
     "--out",
@@ -30,7 +36,14 @@ from dials_async.errors import UsageError
 @click.option("--dry-run", is_flag=True, help="Run nothing: say which runs are done and which are missing.")
 @json_option
 def experiment(
-    name: str | None, budget: str, seeds: int | None, out: Path, redraw: bool, dry_run: bool, as_json: bool
+    name: str | None,
+    budget: str,
+    only: tuple[str, ...],
+    seeds: int | None,
+    out: Path,
+    redraw: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Run what the experiment NAME lacks, then write its tables, figures and page to docs/results/NAME/.
 
@@ -43,6 +56,7 @@ def experiment(
       dials experiment gs-vs-dials --dry-run
       dials experiment gs-vs-dials
       dials experiment gs-vs-dials --budget full --seeds 2
+      dials experiment gs-vs-dials --budget full --only traffic-25 --only traffic-49
       dials experiment gs-vs-dials --redraw
     """
     from dials_async.experiments import execute, figures, page
@@ -56,6 +70,10 @@ def experiment(
     chosen = catalogue.experiment(name)
     folder = out / chosen.name
     trials = catalogue.plan(chosen, budget, seeds)
+    if only:
+        trials = [trial for trial in trials if any(text in trial.name for text in only)]
+        if not trials:
+            raise UsageError(f"no run of {chosen.name} has {' or '.join(only)} in its name (see --dry-run)")
     if dry_run:
         known = execute.known_trials(out)
         for trial in trials:

@@ -31,6 +31,8 @@ class Variant:
     note: str
     domain: str | None
     """The only domain whose presets these settings fit, if there is one."""
+    projected_steps: int | None = None
+    """If set, runs are only long enough to measure their rate; times are shown as those of so many steps."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,9 @@ def catalogue_from(tables: Mapping[str, Any]) -> Catalogue:
 def _variant(name: str, table: Mapping[str, Any]) -> Variant:
     settings: Sequence[str] = table.get("set", ())
     return Variant(
-        name, table["label"], tuple(settings), table.get("steps"), table.get("note", ""), table.get("domain")
+        *(name, table["label"], tuple(settings), table.get("steps"), table.get("note", "")),
+        domain=table.get("domain"),
+        projected_steps=table.get("projected_steps"),
     )
 
 

@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 
 def draw(experiment: Experiment, tables: Tables, catalogue: Catalogue) -> dict[str, "Figure"]:
     """The figures of ``experiment`` by file name without suffix; one for each preset or domain that ran."""
-    series = all_series(tables, catalogue)
+    whole = all_series(tables, catalogue)
+    trained = [one for one in whole if one.projection == 1]
     figures = {}
     for kind in experiment.figures:
         by_preset, function = _KINDS[kind]
+        series = whole if kind == "scaling" else trained
         for key in dict.fromkeys(one.preset if by_preset else one.domain for one in series):
             chosen = [one for one in series if key in (one.preset, one.domain)]
             with styled():
@@ -101,14 +103,14 @@ def _scaling(data: Data) -> "Figure":
             ours = [one for one in runs if one.variant == variant]
             name = label if variant == variants[0] else f"{label}, {data.catalogue.variants[variant].label}"
             agents = [one.agents for one in ours]
-            means = [one.mean("return_mean") for one in ours]
-            error = np.nan_to_num([mean.error for mean in means])
-            returns.errorbar(
-                agents, [mean.value for mean in means], yerr=error, color=colour, marker=marker, label=name
-            )
-            hours = [one.mean("wall_seconds").value / 3600 for one in ours]
+            if ours[0].projection == 1:
+                means = [one.mean("return_mean") for one in ours]
+                error = np.nan_to_num([mean.error for mean in means])
+                values = [mean.value for mean in means]
+                returns.errorbar(agents, values, yerr=error, color=colour, marker=marker, label=name)
+            hours = [one.wall_seconds / 3600 for one in ours]
             times.plot(agents, hours, color=colour, marker=marker, label=name)
-            projected = [one.projected_seconds / 3600 for one in ours]
+            projected = [one.core_an_agent_seconds / 3600 for one in ours]
             times.plot(
                 *(agents, projected),
                 color=colour,

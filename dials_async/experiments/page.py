@@ -73,21 +73,21 @@ def _table(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> st
     lines = [[*header, "wall s", "agent-steps/s", "CPU h", "memory MiB", "a core an agent, s"]]
     for one in series:
         published = references(tables, one.preset)["published"]
+        returns = [in_words(one.mean(column)) for column in ("return_mean", "greedy_return_mean")]
         lines.append(
             [
                 one.preset,
                 SIMULATOR_LABELS[one.simulator],
                 catalogue.variants[one.variant].label,
                 str(len(one.rows)),
-                in_words(one.mean("return_mean")),
-                in_words(one.mean("greedy_return_mean")),
+                *(returns if one.projection == 1 else ("not trained", "")),
                 _of_simulator(published, one.simulator),
                 in_words(one.mean("influence_ce")),
-                f"{one.mean('wall_seconds').value:,.0f}",
+                f"{one.wall_seconds:,.0f}{'' if one.projection == 1 else ', projected'}",
                 f"{one.mean('agent_steps_per_second').value:,.0f}",
                 f"{one.mean('cpu_seconds').value / 3600:.2f}",
                 f"{one.mean('peak_memory_mib').value:,.0f}",
-                f"{one.projected_seconds:,.0f}",
+                f"{one.core_an_agent_seconds:,.0f}",
             ]
         )
     return _markdown(lines)
@@ -166,7 +166,7 @@ def _cost(experiment: Experiment, tables: Tables, catalogue: Catalogue) -> str:
         f"Machine: {'; '.join(machines)}.",
         f"Dates: {dates[0]} to {dates[-1]}.",
         "Memory is that of the largest process. A core an agent: the time it would take with one for each "
-        "agent, from busy seconds measured here (`projected_seconds` in statistics.py says how).",
+        "agent, from busy seconds measured here (`core_an_agent_seconds` in statistics.py says how).",
         "Every run with its command: [runs.csv](runs.csv).",
     )
     return f"{sentences[0]}, {' '.join(sentences[1:])}"

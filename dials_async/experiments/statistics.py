@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue
+from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue, Variant
 from dials_async.experiments.tables import PHASES, Row, Tables, number, numbers
 
 Column = NDArray[np.float64]
@@ -42,6 +42,13 @@ class Series:
     variant: str
     rows: tuple[Row, ...]
     """Of runs.csv, one a seed."""
+    projection: float = 1.0
+    """Above 1: the runs only measured a rate, and whole ones would take so many times longer."""
+
+    @property
+    def wall_seconds(self) -> float:
+        """Mean time to train, measured or projected."""
+        return self.mean("wall_seconds").value * self.projection
 
     def mean(self, column: str) -> Mean:
         """Mean of a column of runs.csv."""
@@ -53,7 +60,7 @@ class Series:
         return self.preset.rpartition("-")[0]
 
     @property
-    def projected_seconds(self) -> float:
+    def core_an_agent_seconds(self) -> float:
         """Time to train with one core for each agent, from the busy seconds that were measured here.
 
         Predictors, rollouts on an IALS and updates go agent by agent, so each agent's core has its share of
@@ -63,7 +70,7 @@ class Series:
         busy = {phase: self.mean(f"{phase}_seconds").value for phase in PHASES}
         whole = busy["collect"] + (busy["rollout"] if self.simulator == "gs" else 0.0)
         shared = busy["aip"] + busy["learn"] + (busy["rollout"] if self.simulator != "gs" else 0.0)
-        return whole + shared / self.agents
+        return (whole + shared / self.agents) * self.projection
 
     @property
     def agents(self) -> int:
@@ -87,12 +94,19 @@ def all_series(tables: Tables, catalogue: Catalogue) -> list[Series]:
         found.setdefault((row["preset"], row["simulator"], row["variant"]), []).append(row)
     simulators, variants = list(SIMULATOR_LABELS), list(catalogue.variants)
     return sorted(
-        (Series(*key, tuple(rows)) for key, rows in found.items()),
+        (
+            Series(*key, tuple(rows), _projection(catalogue.variants[key[2]], rows))
+            for key, rows in found.items()
+        ),
         key=lambda one: (
             *(one.domain, one.agents),
             *(variants.index(one.variant), simulators.index(one.simulator)),
         ),
     )
+
+
+def _projection(variant: Variant, rows: Sequence[Row]) -> float:
+    return variant.projected_steps / number(rows[0], "steps") if variant.projected_steps else 1.0
 
 
 def curve(tables: Tables, series: Series, column: str) -> Curve:

@@ -40,6 +40,20 @@ def test_a_dry_run_says_what_is_missing_and_how_it_would_run() -> None:
     assert not Path("docs").exists()
 
 
+def test_runs_are_chosen_by_parts_of_their_names() -> None:
+    lines = call(
+        "gs-vs-dials", "--budget", "full", "--only", "traffic-4.gs", "--only", "49.untr", "--dry-run"
+    )
+    runs = [line.split("--run ")[1].split()[0] for line in lines.output.splitlines()]
+    assert len(runs) == 4 + 2 + 2
+    assert {run.rpartition(".tuned")[0] for run in runs} == {
+        *("traffic-4.gs", "traffic-49.untrained", "warehouse-49.untrained")
+    }
+    nothing = call("lag", "--only", "traffic", "--dry-run")
+    assert nothing.exit_code == 2
+    assert "no run of lag has traffic in its name" in nothing.output
+
+
 def test_nothing_to_draw_is_said_in_one_line() -> None:
     result = call("lag", "--redraw")
     assert result.exit_code == 2

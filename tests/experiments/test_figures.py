@@ -62,11 +62,27 @@ def test_scaling_shows_our_means_beside_the_published_ones(written: Path) -> Non
     assert hours.get_lines()[1].get_ydata()[0] == pytest.approx(1 / 3600)
 
 
+def test_a_run_that_only_measured_a_rate_is_projected_and_no_return_is_shown(written: Path) -> None:
+    catalogue, experiment = small_catalogue()
+    short = replace(catalogue.variants["slow"], projected_steps=20_000)  # ten times the steps of the runs
+    catalogue = replace(catalogue, variants={**catalogue.variants, "slow": short})
+    tables = read_tables(written)
+    found = figures.draw(experiment, tables, catalogue)
+    returns, hours = found["scaling-warehouse"].axes
+    assert [line.get_ydata()[0] for line in returns.get_lines()][:1] == [8.5]
+    assert hours.get_lines()[0].get_ydata()[0] == pytest.approx(10 * 90 / 3600)
+    lines = found["learning-warehouse-4"].axes[0].get_lines()
+    assert {"slowly", "quickly"}.isdisjoint({line.get_label() for line in lines})
+    text = write_page(experiment, tables, catalogue, [], written).read_text()
+    assert "| warehouse-4 | DIALS | slowly | 2 | not trained |  | 13 |" in text
+    assert "| 900, projected |" in text
+
+
 def test_on_the_global_simulator_rollouts_are_not_shared() -> None:
     seconds = {"collect": "2", "aip": "0", "rollout": "30", "learn": "40", "evaluate": "7"}
     row = {"agents": "4", **{f"{phase}_seconds": value for phase, value in seconds.items()}}
-    assert Series("warehouse-4", "gs", "tuned", (row,)).projected_seconds == 2 + 30 + 40 / 4
-    assert Series("warehouse-4", "dials", "tuned", (row,)).projected_seconds == 2 + (30 + 40) / 4
+    assert Series("warehouse-4", "gs", "tuned", (row,)).core_an_agent_seconds == 2 + 30 + 40 / 4
+    assert Series("warehouse-4", "dials", "tuned", (row,)).core_an_agent_seconds == 2 + (30 + 40) / 4
 
 
 def test_lag_shows_return_and_throughput(written: Path) -> None:
