@@ -1,9 +1,9 @@
 """sumo-rl's environment beside our global simulator: the same 5 x 5 network and demand, random actions.
 
-One SUMO each on one core, in turn, three episodes of 300 simulated seconds. Our agents act every second; those
-of sumo-rl every five unless told otherwise, and it wants yellow to be shorter than that: so it runs with its
-defaults, and once with a decision every second and no yellow. Simulated seconds and decisions are counted, both
-through libsumo and through TraCI's socket.
+One SUMO each on one core, in turn, three episodes of 300 simulated seconds. Our agents act every second;
+those of sumo-rl every five unless told otherwise, and it wants yellow to be shorter than that. So it runs
+with its defaults, and once with a decision every second and no yellow. Simulated seconds and decisions are
+counted, through libsumo and through TraCI's socket.
 
 python benchmarks/compare/sumo_rl_grid.py --csv rates.csv
 """
@@ -30,7 +30,7 @@ from dials_async.runtime.machine import machine
 
 SIDE, EPISODES = 5, 3
 
-#: Seconds between decisions: those of yellow and of the least green. sumo-rl's defaults, then nearest to ours.
+#: Seconds between decisions: of yellow, of the least green. sumo-rl's defaults, then what is nearest to ours.
 TIMES_S = {5: (2, 5), 1: (0, 0)}
 
 
