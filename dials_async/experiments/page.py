@@ -54,6 +54,7 @@ def write_page(
         _table(tables, catalogue, series),
         _reference_lines(tables, series),
         *(_analysis(experiment.analysis, tables, catalogue, series) if experiment.analysis else ()),
+        *(_refreshes(tables, catalogue, series) if "influence" in experiment.figures else ()),
         *(_memory(tables, catalogue, series) if "scaling" in experiment.figures else ()),
         *(["## Figures", _CAPTION] if figures else []),
         *(f"![{name}]({name}.png)" for name in figures),
@@ -104,6 +105,34 @@ def _analysis(name: str, tables: Tables, catalogue: Catalogue, series: Sequence[
             means = [f"{np.mean(np.abs(numbers(rows, column))):.4g}" for column in columns]
             label = catalogue.variants[one.variant].label
             lines.append([one.preset, SIMULATOR_LABELS[one.simulator], label, *means])
+    return text, _markdown(lines)
+
+
+def _refreshes(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str]:
+    """What refreshes did to the cross-entropy, means over refreshes and seeds, by series."""
+    header = ("refreshes", "CE fell at", "before", "after", "marginal", "s each")
+    lines = [["preset", "simulator", "settings", *header]]
+    for one in series:
+        rows = [row for run in one.rows for row in tables.of("refreshes", run["trial"])]
+        if not rows:
+            continue
+        before, after = numbers(rows, "ce_before"), numbers(rows, "ce_after")
+        means = [
+            f"{np.mean(numbers(rows, column)):.4f}" for column in ("ce_before", "ce_after", "ce_marginal")
+        ]
+        fell = sum(new < old for old, new in zip(before, after, strict=True))
+        lines.append(
+            [
+                *(one.preset, SIMULATOR_LABELS[one.simulator], catalogue.variants[one.variant].label),
+                *(str(len(rows)), str(fell), *means, f"{np.mean(numbers(rows, 'seconds')):.1f}"),
+            ]
+        )
+    text = (
+        "Cross-entropy of the influence predictors before and after each refresh, nats per source, on the tenth "
+        "of that refresh's GS data that is held out; by it the epoch is chosen too, so it cannot rise. Means over "
+        "refreshes, the first one, of untrained predictors, included. Marginal: always predicting how often each "
+        "source is what. The curves, where there is a figure, are of the evaluations' own episodes."
+    )
     return text, _markdown(lines)
 
 

@@ -143,6 +143,7 @@ def test_the_page_says_what_came_out_what_it_cost_and_what_is_missing(written: P
     assert "2 cores, abacus, 1.5 GiB" in text
     assert "![learning-warehouse-4](learning-warehouse-4.png)" in text
     assert "oldest 5" in text
+    assert "| warehouse-4 | DIALS | slowly | 2 | 2 | 1.4000 | 0.5000 | 0.6000 | 1.0 |" in text
     assert "| warehouse-4 | DIALS | quickly | simulators | 4 | 100 | 390 |" in text
 
 
