@@ -128,10 +128,10 @@ def _refreshes(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -
             ]
         )
     text = (
-        "Cross-entropy of the influence predictors before and after each refresh, nats per source, on the tenth "
-        "of that refresh's GS data that is held out; by it the epoch is chosen too, so it cannot rise. Means over "
-        "refreshes, the first one, of untrained predictors, included. Marginal: always predicting how often each "
-        "source is what. The curves, where there is a figure, are of the evaluations' own episodes."
+        "Cross-entropy of the influence predictors before and after each refresh, nats per source, on the "
+        "tenth of that refresh's GS data that is held out; by it the epoch is chosen too, so it cannot rise. "
+        "Means over refreshes, the first one, of untrained predictors, included. Marginal: always predicting "
+        "how often each source is what. Curves, where there is a figure, are of the evaluations' episodes."
     )
     return text, _markdown(lines)
 
