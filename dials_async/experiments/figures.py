@@ -16,6 +16,7 @@ from dials_async.experiments.panels import (
     COLOURS,
     Data,
     band,
+    legend_below,
     make_panels,
     reference_lines,
     simulator_colour,
@@ -62,7 +63,7 @@ def _learning(data: Data) -> "Figure":
     reference_lines((by_steps, by_time), references(data.tables, data.series[0].preset))
     by_steps.set(title=data.series[0].preset, xlabel="million steps per agent", ylabel="return per episode")
     by_time.set(xlabel="wall time, minutes")
-    by_steps.legend(loc="lower right", frameon=True, framealpha=0.9)
+    legend_below(figure, by_steps)
     return figure
 
 
@@ -87,7 +88,7 @@ def _influence(data: Data) -> "Figure":
         xlabel="million steps per agent",
         ylabel="cross-entropy, nats per source",
     )
-    axes.legend(frameon=True, framealpha=0.9)
+    legend_below(figure, axes)
     return figure
 
 
@@ -132,7 +133,7 @@ def _scaling(data: Data) -> "Figure":
     returns.set(title=f"{domain}: final return", ylabel="return per episode")
     times.set(title="time to train", ylabel="hours", yscale="log")
     times.yaxis.set_major_formatter("{x:g}")
-    times.legend(fontsize=8, frameon=True, framealpha=0.9)
+    legend_below(figure, times)
     return figure
 
 
@@ -149,7 +150,7 @@ def _breakdown(data: Data) -> "Figure":
     axes.invert_yaxis()
     axes.set(xlabel="share of busy time", xlim=(0, 1), title=f"{data.series[0].domain}: where the time goes")
     axes.grid(visible=False)
-    figure.legend(ncols=len(PHASES), loc="outside lower center", frameon=False, fontsize=8)
+    legend_below(figure, axes)
     return figure
 
 

@@ -80,6 +80,18 @@ def make_panels(n: int, height: float = 3.6) -> tuple["Figure", list[Any]]:
     return figure, list(figure.subplots(1, n, squeeze=False)[0])
 
 
+def legend_below(figure: "Figure", axes: Any) -> None:
+    """The names of what ``axes`` shows, under the figure: inside they would hide some curve or other."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        *(handles, labels),
+        loc="outside lower center",
+        ncols=min(len(labels), 3 * len(figure.axes)),
+        frameon=False,
+        fontsize=8.5,
+    )
+
+
 def reference_lines(panels: Sequence[Any], lines: dict[str, dict[str, float]]) -> None:
     """Scripted policies and published values, across all panels; their names at the right of the last one."""
     known = [
@@ -88,8 +100,11 @@ def reference_lines(panels: Sequence[Any], lines: dict[str, dict[str, float]]) -
         for name, value in values.items()
     ]
     for axes in panels:
-        for value, _, published in known:
-            axes.axhline(value, color=GREY, linestyle=":" if published else "--", linewidth=0.9, zorder=1)
+        for value, name, published in known:
+            style = (
+                {"linestyle": ":", "linewidth": 1.3} if published else {"linestyle": "--", "linewidth": 0.9}
+            )
+            axes.axhline(value, color=_reference_colour(name, published), zorder=1, **style)
     low, high = panels[-1].get_ylim()
     heights = spread([value for value, _, _ in known], 0.055 * (high - low), low, high)
     for (_, name, published), height in zip(known, heights, strict=True):
@@ -99,10 +114,16 @@ def reference_lines(panels: Sequence[Any], lines: dict[str, dict[str, float]]) -
             xycoords=("axes fraction", "data"),
             va="center",
             fontsize=7.5,
-            color=GREY,
+            color=_reference_colour(name, published),
             fontstyle="italic" if published else "normal",
             annotation_clip=False,
         )
+
+
+def _reference_colour(name: str, published: bool) -> str:
+    """What the paper reports of a simulator has the colour of that simulator."""
+    of = [simulator for simulator in SIMULATOR_LABELS if published and name.lower().startswith(simulator)]
+    return simulator_colour(of[0]) if of else GREY
 
 
 def band(axes: Any, xs: Any, line: Curve, colour: str, label: str) -> None:
