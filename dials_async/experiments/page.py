@@ -100,7 +100,7 @@ def _analysis(name: str, tables: Tables, catalogue: Catalogue, series: Sequence[
     lines = [["preset", "simulator", "settings", *header]]
     for one in series:
         found = [row for run in one.rows for row in tables.of(name, run["trial"])]
-        for version in sorted({row.get("aip_version", "") for row in found}, key=len):
+        for version in sorted({row.get("aip_version", "") for row in found}, key=lambda one: (len(one), one)):
             rows = [row for row in found if row.get("aip_version", "") == version]
             means = [f"{np.mean(np.abs(numbers(rows, column))):.4g}" for column in columns]
             label = catalogue.variants[one.variant].label
