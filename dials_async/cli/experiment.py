@@ -1,6 +1,7 @@
 """``dials experiment``: rerun the evidence, and keep what came out as tables, figures and a page."""
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -78,9 +79,13 @@ def experiment(
         known = execute.known_trials(out)
         for trial in trials:
             state = "done" if execute.is_done(trial, known, chosen.analysis) else "missing"
-            click.echo(f"{state:<8} dials train {' '.join(trial.arguments)}")
+            click.echo(f"{state:<8} dials train {shlex.join(trial.arguments)}")
         return
     tables = read_tables(folder) if redraw else execute.run_trials(trials, out, folder, _say, chosen.analysis)
+    old = [name for name, row in tables.finished().items() if not catalogue.is_current(row)]
+    if old:
+        _say(f"left out, made with other settings than now: {', '.join(old)}")
+        tables = tables.without(old)
     if not tables.rows["runs"]:
         raise UsageError(f"no runs in {folder}: nothing to draw yet")
     drawn = figures.draw(chosen, tables, catalogue)

@@ -53,11 +53,10 @@ def theory(data: Data) -> "Figure":
         versions = sorted({int(row["aip_version"]) for row in rows})
         of = {version: [row for row in rows if int(row["aip_version"]) == version] for version in versions}
         label = data.label(one)
-        distances.plot(
-            versions, [_mean(of[v], "xi") for v in versions], color=colour, marker="o", label=label
-        )
-        found = [float(np.mean(np.abs(numbers(of[v], "value_change")))) for v in versions]
-        changes.plot(versions, found, color=colour, marker="o", label="measured")
+        xi = [numbers(of[v], "xi") for v in versions]
+        distances.errorbar(versions, *_with_errors(xi), color=colour, marker="o", label=label)
+        found = [np.abs(numbers(of[v], "value_change")).tolist() for v in versions]
+        changes.errorbar(versions, *_with_errors(found), color=colour, marker="o", label="measured")
         bounds = [_mean(of[v], "bound") for v in versions]
         changes.plot(versions, bounds, color=COLOURS[1], marker="s", linestyle="--", label="bound of Lemma 2")
     distances.set(
@@ -74,6 +73,12 @@ def theory(data: Data) -> "Figure":
 
 def _rows(data: Data, table: str, one: Series) -> list[Row]:
     return [row for run in one.rows for row in data.tables.of(table, run["trial"])]
+
+
+def _with_errors(values: list[list[float]]) -> tuple[list[float], list[float]]:
+    """Means and standard errors over agents and seeds, one of each a version."""
+    errors = [float(np.std(one, ddof=1)) / len(one) ** 0.5 if len(one) > 1 else 0.0 for one in values]
+    return [float(np.mean(one)) for one in values], errors
 
 
 def _mean(rows: list[Row], column: str) -> float:

@@ -132,6 +132,13 @@ class Catalogue:
             raise UsageError(f"no experiment '{name}'{hint} there are {', '.join(self.experiments)}")
         return self.experiments[name]
 
+    def is_current(self, row: Mapping[str, str]) -> bool:
+        """Whether a row of runs.csv was made with the settings that its trial has now."""
+        if row["variant"] not in self.variants:
+            return False
+        trial = Trial(row["preset"], row["simulator"], self.variants[row["variant"]], int(row["seed"]))
+        return trial.fingerprint == row["fingerprint"]
+
     def plan(self, experiment: Experiment, budget: str, seeds: int | None = None) -> list[Trial]:
         """Trials of ``experiment``, first seeds first, so that what is cut off has every curve once.
 
@@ -158,11 +165,6 @@ class Catalogue:
 def agents_of(preset: str) -> int:
     """Number of agents of ``preset``."""
     return make_domain(load_config(preset).domain).n_agents
-
-
-def domain_of(preset: str) -> str:
-    """Name of the domain of ``preset``."""
-    return str(load_config(preset).domain["name"])
 
 
 @cache

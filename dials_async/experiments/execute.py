@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dials_async.errors import InterruptedRunError, TrainingError, UsageError
+from dials_async.errors import DialsError, InterruptedRunError, TrainingError
 from dials_async.experiments.catalogue import Trial
 from dials_async.experiments.fidelity import fidelity
 from dials_async.experiments.memory import MemoryWatch, larger, memory_rows
@@ -91,12 +91,14 @@ def run_trials(
         left = _time_left(time.monotonic() - began, done, len(missing))
         say(f"[{len(trials) - len(missing) + done + 1}/{len(trials)}] {trial.name}{left}")
         try:
-            run_folder = _run(trial)
-        except TrainingError as error:
+            found = _tables_of(trial, _run(trial), analysis)
+        except InterruptedRunError:
+            raise
+        except DialsError as error:
             say(f"  failed: {error}")
             failed.append(trial.name)
             continue
-        tables.replace(_tables_of(trial, run_folder, analysis), trial.name)
+        tables.replace(found, trial.name)
         tables.write(folder)
         row = tables.finished()[trial.name]
         say(f"  return {float(row['return_mean']):.4g} in {float(row['wall_seconds']):,.0f} s")
@@ -123,9 +125,7 @@ def _run(trial: Trial) -> Path:
     if (folder / CONFIG).exists():
         config = read_config(folder)
         if f"{fingerprint_of(config)}-{config.run.steps}" != trial.fingerprint:
-            raise UsageError(
-                f"{folder} holds a run with other settings than '{trial.name}' has now: move it away"
-            )
+            raise TrainingError(f"{folder} holds a run with other settings than it has now: move it away")
         if (folder / SUMMARY).exists():
             return folder
         if has_checkpoint(folder):
@@ -168,7 +168,6 @@ def _train(arguments: Iterable[str]) -> tuple[int, dict[str, Any]]:
     # Told before it could save anything, a run ends with another code: it was stopped all the same.
     return _STOPPED if told else process.returncode, {
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
-        "peak_memory_mib": round(usage.ru_maxrss / 2**10, 1),
         "memory": memory,
     }
 
@@ -179,14 +178,13 @@ def _add_cost(path: Path, cost: Mapping[str, Any]) -> None:
         path,
         {
             "cpu_seconds": before["cpu_seconds"] + cost["cpu_seconds"],
-            "peak_memory_mib": max(before["peak_memory_mib"], cost["peak_memory_mib"]),
             "memory": larger(before["memory"], cost["memory"]),
         },
     )
 
 
 def _cost(path: Path) -> dict[str, Any]:
-    nothing = {"cpu_seconds": 0.0, "peak_memory_mib": 0.0, "memory": {}}
+    nothing = {"cpu_seconds": 0.0, "memory": {}}
     if not path.exists():
         return nothing
     return {**nothing, **json.loads(path.read_text(encoding="utf-8"))}
@@ -203,7 +201,7 @@ def _tables_of(trial: Trial, folder: Path, analysis: str | None) -> Tables:
         "fingerprint": trial.fingerprint,
     }
     cost = _cost(folder / COST)
-    found: dict[str, Sequence[Mapping[str, Any]]] = {"memory": memory_rows(cost.pop("memory"))}
+    found: dict[str, Sequence[Mapping[str, Any]]] = {"memory": memory_rows(cost["memory"])}
     if analysis:
         found[analysis] = _ANALYSES[analysis](folder)
-    return tables_of_run(about, summary, cost, folder, found)
+    return tables_of_run(about, summary, cost["cpu_seconds"], folder, found)

@@ -5,6 +5,7 @@ published by Suau et al. 2022.
 """
 
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from dials_async.experiments.panels import (
     simulator_colour,
     styled,
 )
-from dials_async.experiments.statistics import all_series, curve, references
+from dials_async.experiments.statistics import all_series, curve
 from dials_async.experiments.tables import PHASES, Tables, number
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _learning(data: Data) -> "Figure":
         label = data.label(one)
         band(by_steps, line.steps / 1e6, line, colour, label)
         band(by_time, line.seconds / 60, line, colour, label)
-    reference_lines((by_steps, by_time), references(data.tables, data.series[0].preset))
+    reference_lines((by_steps, by_time), data)
     by_steps.set(title=data.series[0].preset, xlabel="million steps per agent", ylabel="return per episode")
     by_time.set(xlabel="wall time, minutes")
     legend_below(figure, by_steps)
@@ -100,7 +101,7 @@ def _scaling(data: Data) -> "Figure":
         label = SIMULATOR_LABELS[simulator]
         runs = [one for one in data.series if one.simulator == simulator]
         variants = list(dict.fromkeys(one.variant for one in runs))
-        for variant, marker in zip(variants, "oDs^v", strict=False):
+        for variant, marker in zip(variants, cycle("oDs^v"), strict=False):
             ours = [one for one in runs if one.variant == variant]
             name = label if variant == variants[0] else f"{label}, {data.catalogue.variants[variant].label}"
             agents = [one.agents for one in ours]
@@ -111,6 +112,8 @@ def _scaling(data: Data) -> "Figure":
                 returns.errorbar(agents, values, yerr=error, color=colour, marker=marker, label=name)
             hours = [one.wall_seconds / 3600 for one in ours]
             times.plot(agents, hours, color=colour, marker=marker, label=name)
+            if simulator == "gs":
+                continue
             projected = [one.core_an_agent_seconds / 3600 for one in ours]
             times.plot(
                 *(agents, projected),
@@ -163,6 +166,7 @@ def _lag(data: Data) -> "Figure":
         axes.errorbar(labels, [mean.value for mean in means], yerr=error, color=COLOURS[0], marker="o")
         axes.set_xlabel("most versions that experience may be old")
     returns.set(title=f"{data.series[0].preset}: final return", ylabel="return per episode")
+    returns.margins(y=1.0)  # what seeds make of it should not look like a cliff
     rates.set(title="throughput", ylabel="agent-steps/s")
     rates.set_ylim(bottom=0)
     return figure

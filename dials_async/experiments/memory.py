@@ -9,8 +9,8 @@ import psutil
 
 LOOK_S = 0.5
 
-#: How the table names the process that trains, and those that it starts (SUMO, for traffic).
-TRAINING, SIMULATORS = "training", "simulators"
+#: How the table names the process that trains, and all that it starts (SUMO, for traffic).
+TRAINING, CHILDREN = "training", "children"
 
 Memory = Mapping[str, Mapping[str, float]]
 """By kind of process: "count", "peak_mib" of the largest one, "total_mib" of all of them at once."""
@@ -31,7 +31,7 @@ class MemoryWatch:
 
     def __init__(self, pid: int) -> None:
         self._root = psutil.Process(pid)
-        self._most = {kind: _Most() for kind in (TRAINING, SIMULATORS)}
+        self._most = {kind: _Most() for kind in (TRAINING, CHILDREN)}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory", daemon=True)
         self._thread.start()
@@ -61,7 +61,7 @@ class MemoryWatch:
             except psutil.NoSuchProcess:
                 return  # the run is over, and ``stop`` about to be called
             self._look(TRAINING, [self._root])
-            self._look(SIMULATORS, below)
+            self._look(CHILDREN, below)
 
     def _look(self, kind: str, processes: list[psutil.Process]) -> None:
         sizes = [mib for mib in map(_resident_mib, processes) if mib]
@@ -73,7 +73,7 @@ class MemoryWatch:
 
 def larger(one: Memory, other: Memory) -> Memory:
     """The most of both: of a run that was cut off and went on."""
-    kinds = [kind for kind in (TRAINING, SIMULATORS) if kind in one or kind in other]
+    kinds = [kind for kind in (TRAINING, CHILDREN) if kind in one or kind in other]
     empty: dict[str, float] = {}
     return {
         kind: {

@@ -16,7 +16,15 @@ from dials_async.runtime.folder import write_atomically
 
 _CAPTION = (
     "Lines are means over seeds, bands one standard error. Dashed: scripted policies; dotted or hollow: "
-    "published by Suau et al."
+    "published by Suau et al. Points on the way are evaluations of fewer episodes than the last one."
+)
+
+#: What the columns of the table of results mean.
+_WORDS = (
+    "Influence CE: cross-entropy of the predictors (AIPs) at the end, on episodes of the global simulator, "
+    "nats per source of influence. Memory: most that was resident at once, of all processes. A core an "
+    "agent: time with one for each agent, from busy seconds measured here (`core_an_agent_seconds` in "
+    "statistics.py says how)."
 )
 
 PAGE, READING = "README.md", "reading.md"
@@ -46,17 +54,19 @@ def write_page(
     reading = folder / READING
     parts = [
         f"# {experiment.title}",
-        f"{experiment.question} (Suau et al. 2022: {experiment.source}.)",
+        f"{experiment.question} ({_source(experiment)})",
         *([reading.read_text(encoding="utf-8").strip()] if reading.exists() else []),
         "## Results",
         "Return per agent and episode on the global simulator, on fresh episodes after training: mean over "
         "seeds and its standard error.",
         _table(tables, catalogue, series),
+        _WORDS,
         _reference_lines(tables, series),
         *(_analysis(experiment.analysis, tables, catalogue, series) if experiment.analysis else ()),
         *(_refreshes(tables, catalogue, series) if "influence" in experiment.figures else ()),
         *(_memory(tables, catalogue, series) if "scaling" in experiment.figures else ()),
-        *(["## Figures", _CAPTION] if figures else []),
+        *(["## Figures"] if figures else []),
+        *([_CAPTION] if {"learning", "scaling"} & set(experiment.figures) else []),
         *(f"![{name}]({name}.png)" for name in figures),
         "## What it took",
         _cost(experiment, tables, catalogue),
@@ -67,6 +77,10 @@ def write_page(
     path = folder / PAGE
     write_atomically(path, "\n\n".join(part for part in parts if part) + "\n")
     return path
+
+
+def _source(experiment: Experiment) -> str:
+    return "Not in the paper." if experiment.source == "ours" else f"Suau et al. 2022: {experiment.source}."
 
 
 def _table(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> str:
@@ -87,8 +101,7 @@ def _table(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> st
                 f"{one.wall_seconds:,.0f}{'' if one.projection == 1 else ', projected'}",
                 f"{one.mean('agent_steps_per_second').value:,.0f}",
                 f"{one.mean('cpu_seconds').value / 3600:.2f}",
-                f"{one.mean('peak_memory_mib').value:,.0f}",
-                f"{one.core_an_agent_seconds:,.0f}",
+                *(_memory_mib(tables, one), _seconds(one.core_an_agent_seconds)),
             ]
         )
     return _markdown(lines)
@@ -134,6 +147,16 @@ def _refreshes(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -
         "how often each source is what. Curves, where there is a figure, are of the evaluations' episodes."
     )
     return text, _markdown(lines)
+
+
+def _memory_mib(tables: Tables, one: Series) -> str:
+    """All processes together, mean over seeds."""
+    totals = [sum(numbers(tables.of("memory", run["trial"]), "total_mib")) for run in one.rows]
+    return f"{np.mean(totals):,.0f}"
+
+
+def _seconds(seconds: float) -> str:
+    return "" if math.isnan(seconds) else f"{seconds:,.0f}"
 
 
 def _memory(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str]:
@@ -194,8 +217,6 @@ def _cost(experiment: Experiment, tables: Tables, catalogue: Catalogue) -> str:
         f"{wall:.2f} hours of wall time one after another.",
         f"Machine: {'; '.join(machines)}.",
         f"Dates: {dates[0]} to {dates[-1]}.",
-        "Memory is that of the largest process. A core an agent: the time it would take with one for each "
-        "agent, from busy seconds measured here (`core_an_agent_seconds` in statistics.py says how).",
         "Every run with its command: [runs.csv](runs.csv).",
     )
     return f"{sentences[0]}, {' '.join(sentences[1:])}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue
-from dials_async.experiments.statistics import Curve, Series
+from dials_async.experiments.statistics import Curve, Series, references
 from dials_async.experiments.tables import Tables
 from dials_async.report.svg import spread
 
@@ -33,6 +33,10 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+#: From the end of the line to the left of the text.
+_TOUCHING: dict[str, Any] = {"relpos": (0.0, 0.5), "shrinkA": 1, "shrinkB": 0}
+
+
 @dataclass(frozen=True)
 class Data:
     """What one figure shows: some series of an experiment."""
@@ -50,9 +54,14 @@ class Data:
             parts.append(self.catalogue.variants[one.variant].label)
         return ", ".join(parts) or SIMULATOR_LABELS[one.simulator]
 
+    @property
+    def colours_are_simulators(self) -> bool:
+        """Whether ``coloured`` gives each simulator its own colour."""
+        return len({one.variant for one in self.series}) == 1
+
     def coloured(self) -> Iterator[tuple[Series, str]]:
         """Each series with its colour: that of its simulator, if they differ in nothing else."""
-        if len({one.variant for one in self.series}) == 1:
+        if self.colours_are_simulators:
             yield from ((one, simulator_colour(one.simulator)) for one in self.series)
         else:
             yield from zip(self.series, cycle(COLOURS), strict=False)
@@ -92,8 +101,13 @@ def legend_below(figure: "Figure", axes: Any) -> None:
     )
 
 
-def reference_lines(panels: Sequence[Any], lines: dict[str, dict[str, float]]) -> None:
-    """Scripted policies and published values, across all panels; their names at the right of the last one."""
+def reference_lines(panels: Sequence[Any], data: Data) -> None:
+    """Scripted policies and published values, across all panels; their names at the right of the last one.
+
+    What the paper reports of a simulator has the colour of that simulator, if colours mean simulators here.
+    """
+    lines = references(data.tables, data.series[0].preset)
+    coloured = data.colours_are_simulators
     known = [
         (value, f"{name}, published" if kind == "published" else name, kind == "published")
         for kind, values in lines.items()
@@ -104,31 +118,35 @@ def reference_lines(panels: Sequence[Any], lines: dict[str, dict[str, float]]) -
             style = (
                 {"linestyle": ":", "linewidth": 1.3} if published else {"linestyle": "--", "linewidth": 0.9}
             )
-            axes.axhline(value, color=_reference_colour(name, published), zorder=1, **style)
+            axes.axhline(value, color=_reference_colour(name, published and coloured), zorder=1, **style)
     low, high = panels[-1].get_ylim()
     heights = spread([value for value, _, _ in known], 0.055 * (high - low), low, high)
-    for (_, name, published), height in zip(known, heights, strict=True):
+    for (value, name, published), height in zip(known, heights, strict=True):
+        colour = _reference_colour(name, published and coloured)
         panels[-1].annotate(
             name,
-            (1.02, height),
+            xy=(1.0, value),
+            xytext=(1.07, height),
             xycoords=("axes fraction", "data"),
             va="center",
             fontsize=7.5,
-            color=_reference_colour(name, published),
+            color=colour,
             fontstyle="italic" if published else "normal",
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, **_TOUCHING},
             annotation_clip=False,
         )
 
 
-def _reference_colour(name: str, published: bool) -> str:
-    """What the paper reports of a simulator has the colour of that simulator."""
-    of = [simulator for simulator in SIMULATOR_LABELS if published and name.lower().startswith(simulator)]
+def _reference_colour(name: str, of_simulators: bool) -> str:
+    of = [simulator for simulator in SIMULATOR_LABELS if of_simulators and name.lower().startswith(simulator)]
     return simulator_colour(of[0]) if of else GREY
 
 
 def band(axes: Any, xs: Any, line: Curve, colour: str, label: str) -> None:
     """A curve with its standard error, if that is known."""
     known = np.isfinite(line.mean)
+    if not known.any():
+        return  # seeds that were evaluated at no common step, or a column that this simulator has not
     axes.plot(xs[known], line.mean[known], color=colour, label=label, linewidth=1.8, zorder=3)
     if not math.isnan(float(line.error[0])):
         low, high = line.mean - line.error, line.mean + line.error

@@ -61,16 +61,18 @@ class Series:
 
     @property
     def core_an_agent_seconds(self) -> float:
-        """Time to train with one core for each agent, from the busy seconds that were measured here.
+        """Time to train on IALS with one core for each agent, from the busy seconds that were measured here.
 
-        Predictors, rollouts on an IALS and updates go agent by agent, so each agent's core has its share of
-        them. Episodes of the GS are of all agents at once and stay whole: those that AIPs learn from, and
-        with "gs" the rollouts too. Evaluation runs beside training, and messages are left out.
+        Predictors, rollouts and updates go agent by agent, so each agent's core has its share of them; the
+        GS episodes that AIPs learn from are of all agents at once and stay whole. Evaluation runs beside
+        training, and messages are left out. NaN for "gs": how far its rollouts can be spread depends on the
+        episodes that are out at once, not on the agents.
         """
+        if self.simulator == "gs":
+            return math.nan
         busy = {phase: self.mean(f"{phase}_seconds").value for phase in PHASES}
-        whole = busy["collect"] + (busy["rollout"] if self.simulator == "gs" else 0.0)
-        shared = busy["aip"] + busy["learn"] + (busy["rollout"] if self.simulator != "gs" else 0.0)
-        return (whole + shared / self.agents) * self.projection
+        shared = busy["aip"] + busy["learn"] + busy["rollout"]
+        return (busy["collect"] + shared / self.agents) * self.projection
 
     @property
     def agents(self) -> int:

@@ -28,7 +28,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         *("trial", "preset", "simulator", "variant", "seed", "agents", "steps"),
         *("return_mean", "return_se", "greedy_return_mean", "greedy_return_se", "episodes", "influence_ce"),
         *("wall_seconds", "agent_steps_per_second", *(f"{phase}_seconds" for phase in PHASES)),
-        *("cpu_seconds", "peak_memory_mib", "weights_sha256", "fingerprint"),
+        *("cpu_seconds", "weights_sha256", "fingerprint"),
         *("cpu", "cores", "memory_gib", "system", "dials_async", "date", "command"),
     ),
     "curves": (
@@ -77,11 +77,26 @@ class Tables:
         """Rows of ``trial``."""
         return [row for row in self.rows[table] if row["trial"] == trial]
 
+    def without(self, trials: Sequence[str]) -> "Tables":
+        """All but what is known of ``trials``."""
+        return Tables(
+            {
+                name: [row for row in rows if row.get("trial") not in trials]
+                for name, rows in self.rows.items()
+            }
+        )
+
     def replace(self, new: "Tables", trial: str) -> None:
-        """Take all that ``new`` knows of ``trial``, and forget what was known before."""
-        preset = next(row["preset"] for row in new.rows["runs"] if row["trial"] == trial)
+        """Take all that ``new`` knows of ``trial``, and forget what was known before.
+
+        What an analysis found stays, if ``new`` is the same run, only not looked at.
+        """
+        old, run = self.finished().get(trial), new.finished()[trial]
+        same = old is not None and old["weights_sha256"] == run["weights_sha256"]
         for name in _COLUMNS:
-            column, value = ("preset", preset) if name == "references" else ("trial", trial)
+            column, value = ("preset", run["preset"]) if name == "references" else ("trial", trial)
+            if name in ANALYSES and same and not new.of(name, trial):
+                continue
             rows = [row for row in self.rows[name] if row[column] != value]
             rows += [row for row in new.rows[name] if row[column] == value]
             self.rows[name] = _in_order(name, rows)
@@ -113,7 +128,7 @@ def read_tables(folder: Path) -> Tables:
 def tables_of_run(
     trial: Mapping[str, Any],
     summary: Mapping[str, Any],
-    cost: Mapping[str, float],
+    cpu_seconds: float,
     folder: Path,
     found: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> Tables:
@@ -122,7 +137,7 @@ def tables_of_run(
     Args:
         trial: its "trial", "preset", "simulator", "variant", "seed" and "fingerprint".
         summary: content of its summary.json.
-        cost: "cpu_seconds" and "peak_memory_mib" of its processes.
+        cpu_seconds: of all its processes.
         folder: of the run, with metrics.csv and, perhaps, refreshes.csv.
         found: rows of its memory and of its analyses, by table.
     """
@@ -139,7 +154,7 @@ def tables_of_run(
         "greedy_return_se": summary["final_greedy_return_se"],
         "episodes": summary["eval_episodes"],
         **{f"{phase}_seconds": summary["seconds"].get(phase, 0.0) for phase in PHASES},
-        **cost,
+        "cpu_seconds": cpu_seconds,
         **{key: machine[key] for key in ("cpu", "cores", "memory_gib", "system")},
         "dials_async": summary["versions"]["dials-async"],
         "command": summary["command"],

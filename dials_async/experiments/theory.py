@@ -24,6 +24,9 @@ SEED = 2_000_003
 #: Greatest reward of a step, in both domains.
 GREATEST_REWARD = 1.0
 
+#: Two distributions differ by no more: sum of absolute differences.
+GREATEST_DISTANCE = 2.0
+
 
 def theory(folder: Path, episodes: int = EPISODES) -> list[Mapping[str, Any]]:
     """One row for each agent and each pair of successive AIPs that the finished run in ``folder`` keeps.
@@ -34,8 +37,8 @@ def theory(folder: Path, episodes: int = EPISODES) -> list[Mapping[str, Any]]:
         final policy in the IALS with the earlier and with the later AIP, and their difference with its
         standard error.
 
-    The distance is summed over sources: at least that of the joint distributions. Visited are histories of
-    GS episodes under the run's final policies.
+    The distance is summed over sources, and at most 2: no less than that of the joint distributions. Visited
+    are histories of GS episodes under the run's final policies.
     """
     run = read_trained(folder)
     joint = run.global_episodes(episodes, SEED)
@@ -53,7 +56,7 @@ def theory(folder: Path, episodes: int = EPISODES) -> list[Mapping[str, Any]]:
                 dsets = np.ascontiguousarray(joint.by_group[k].observations[row, :, :-1, :n_bytes])
                 influence = joint.influence[k][row]
                 old, new = (probabilities(group, aips[k][row], dsets, influence) for aips in (earlier, later))
-                distance = np.abs(new - old).sum(axis=(2, 3))
+                distance = np.minimum(np.abs(new - old).sum(axis=(2, 3)), GREATEST_DISTANCE)
                 xi = float(distance.mean(axis=1).max())
                 rows.append(
                     {

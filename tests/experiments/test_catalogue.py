@@ -69,3 +69,12 @@ def test_other_settings_are_another_trial() -> None:
 def test_an_unknown_experiment_is_told_the_nearest_one() -> None:
     with pytest.raises(UsageError, match="did you mean 'scalability'"):
         CATALOGUE.experiment("scalabilty")
+
+
+def test_rows_of_other_settings_or_of_a_variant_that_is_gone_are_not_current() -> None:
+    catalogue, experiment = small_catalogue()
+    trial = catalogue.plan(experiment, "quick")[0]
+    row = {"preset": trial.preset, "simulator": trial.simulator, "variant": trial.variant.name, "seed": "1"}
+    assert catalogue.is_current({**row, "fingerprint": trial.fingerprint})
+    assert not catalogue.is_current({**row, "fingerprint": "0"})
+    assert not catalogue.is_current({**row, "fingerprint": trial.fingerprint, "variant": "gone"})

@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 from dials_async.cli import main
 from dials_async.experiments.catalogue import load_catalogue
 
+from .made_up import small_tables
+
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,6 +54,15 @@ def test_runs_are_chosen_by_parts_of_their_names() -> None:
     nothing = call("lag", "--only", "traffic", "--dry-run")
     assert nothing.exit_code == 2
     assert "no run of lag has traffic in its name" in nothing.output
+
+
+def test_rows_of_other_settings_are_left_out_and_named(tmp_path: Path) -> None:
+    tables = small_tables(tmp_path / "made-up")  # of a catalogue that has other variants
+    tables.write(tmp_path / "docs" / "results" / "lag")
+    result = call("lag", "--redraw")
+    assert result.exit_code == 2
+    assert "left out, made with other settings than now: warehouse-4.dials." in result.output
+    assert "nothing to draw yet" in result.output
 
 
 def test_nothing_to_draw_is_said_in_one_line() -> None:

@@ -27,6 +27,7 @@ def test_there_are_results() -> None:
 def test_figures_and_page_come_from_the_tables_again(name: str, tmp_path: Path) -> None:
     folder, catalogue = RESULTS / name, load_catalogue()
     experiment, tables = catalogue.experiment(name), read_tables(folder)
+    assert all(catalogue.is_current(row) for row in tables.rows["runs"])
     drawn = figures.draw(experiment, tables, catalogue)
     figures.save(drawn, tmp_path)
     assert {path.stem for path in folder.glob("*.svg")} == set(drawn)

@@ -46,6 +46,7 @@ def test_scripted_policies_and_published_values_are_drawn_in(written: Path) -> N
     heights = {float(line.get_ydata()[0]) for line in by_steps.get_lines() if len(set(line.get_xdata())) == 2}
     assert {5.0, 13.0} <= heights
     assert {text.get_text() for text in by_time.texts} == {"oldest", "DIALS, published"}
+    assert {text.xy[1] for text in by_time.texts} == {5.0, 13.0}
 
 
 def test_scaling_shows_our_means_beside_the_published_ones(written: Path) -> None:
@@ -78,10 +79,10 @@ def test_a_run_that_only_measured_a_rate_is_projected_and_no_return_is_shown(wri
     assert "| 900, projected |" in text
 
 
-def test_on_the_global_simulator_rollouts_are_not_shared() -> None:
+def test_what_goes_agent_by_agent_is_shared_by_a_core_each() -> None:
     seconds = {"collect": "2", "aip": "0", "rollout": "30", "learn": "40", "evaluate": "7"}
     row = {"agents": "4", **{f"{phase}_seconds": value for phase, value in seconds.items()}}
-    assert Series("warehouse-4", "gs", "tuned", (row,)).core_an_agent_seconds == 2 + 30 + 40 / 4
+    assert np.isnan(Series("warehouse-4", "gs", "tuned", (row,)).core_an_agent_seconds)
     assert Series("warehouse-4", "dials", "tuned", (row,)).core_an_agent_seconds == 2 + (30 + 40) / 4
 
 
@@ -115,9 +116,11 @@ def test_fidelity_shows_each_agent_in_both_simulators_and_by_place(written: Path
 def test_theory_shows_the_distance_the_bound_and_the_change(written: Path) -> None:
     distances, changes = drawn(written)["theory-warehouse-4"].axes
     assert list(distances.get_lines()[0].get_xdata()) == [2, 3]
-    np.testing.assert_allclose(distances.get_lines()[0].get_ydata(), [0.2, 0.3])
+    np.testing.assert_allclose(np.asarray(distances.get_lines()[0].get_ydata(), float), [0.2, 0.3])
     measured, bound = changes.get_lines()[:2]
-    np.testing.assert_allclose(measured.get_ydata(), [0.1] * 2)  # means of |-0.2|, |-0.1|, 0, 0.1
+    np.testing.assert_allclose(
+        np.asarray(measured.get_ydata(), float), [0.1] * 2
+    )  # means of |-0.2|, |-0.1|, 0, 0.1
     np.testing.assert_allclose(bound.get_ydata(), [1010.0, 1515.0])
 
 
@@ -144,7 +147,7 @@ def test_the_page_says_what_came_out_what_it_cost_and_what_is_missing(written: P
     assert "![learning-warehouse-4](learning-warehouse-4.png)" in text
     assert "oldest 5" in text
     assert "| warehouse-4 | DIALS | slowly | 2 | 2 | 1.4000 | 0.5000 | 0.6000 | 1.0 |" in text
-    assert "| warehouse-4 | DIALS | quickly | simulators | 4 | 100 | 390 |" in text
+    assert "| warehouse-4 | DIALS | quickly | children | 4 | 100 | 390 |" in text
 
 
 @pytest.mark.parametrize(
@@ -173,6 +176,30 @@ def test_a_file_of_another_kind_is_refused_by_name(written: Path) -> None:
     (written / "curves.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UsageError, match=r"curves\.csv: the header lacks trial, steps"):
         read_tables(written)
+
+
+def test_an_analysis_outlives_tables_of_the_same_run_that_lack_it(written: Path) -> None:
+    trial = "warehouse-4.dials.slow.s1"
+    for same in (True, False):
+        tables, other = read_tables(written), read_tables(written)
+        other.rows["theory"] = []
+        weights = other.finished()[trial]["weights_sha256"] if same else "other"
+        other.rows["runs"] = [{**other.finished()[trial], "weights_sha256": weights}]
+        tables.replace(other, trial)
+        assert bool(tables.of("theory", trial)) is same
+
+
+def test_seeds_that_were_never_evaluated_at_a_common_step_have_no_curve(written: Path) -> None:
+    tables = read_tables(written)
+    tables.rows["curves"] = [
+        row for row in tables.rows["curves"] if row["steps"] == "0" or ".s1" in row["trial"]
+    ]
+    tables.rows["curves"] = [
+        row for row in tables.rows["curves"] if not (row["steps"] == "0" and ".s1" in row["trial"])
+    ]
+    catalogue, experiment = small_catalogue()
+    lines = figures.draw(experiment, tables, catalogue)["learning-warehouse-4"].axes[0].get_lines()
+    assert {"slowly", "quickly"}.isdisjoint({line.get_label() for line in lines})
 
 
 def test_a_trial_that_ran_again_replaces_its_rows(written: Path) -> None:
