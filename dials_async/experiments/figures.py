@@ -15,6 +15,7 @@ from dials_async.experiments import analysis_figures
 from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue, Experiment
 from dials_async.experiments.panels import (
     COLOURS,
+    GREY,
     Data,
     band,
     legend_below,
@@ -94,7 +95,7 @@ def _influence(data: Data) -> "Figure":
 
 
 def _scaling(data: Data) -> "Figure":
-    figure, (returns, times) = make_panels(2)
+    figure, (returns, times) = make_panels(2, 4.2)
     domain = data.series[0].domain
     for simulator in SIMULATOR_LABELS:
         colour = simulator_colour(simulator)
@@ -103,7 +104,8 @@ def _scaling(data: Data) -> "Figure":
         variants = list(dict.fromkeys(one.variant for one in runs))
         for variant, marker in zip(variants, cycle("oDs^v"), strict=False):
             ours = [one for one in runs if one.variant == variant]
-            name = label if variant == variants[0] else f"{label}, {data.catalogue.variants[variant].label}"
+            million = number(ours[0].rows[0], "steps") * ours[0].projection / 1e6
+            name = f"{label}, {million:.0f} M steps{'' if ours[0].projection == 1 else ', projected'}"
             agents = [one.agents for one in ours]
             if ours[0].projection == 1:
                 means = [one.mean("return_mean") for one in ours]
@@ -125,8 +127,10 @@ def _scaling(data: Data) -> "Figure":
         published = data.catalogue.published.get((domain, simulator))
         if published and runs:
             hollow = {"color": colour, "marker": "o", "markerfacecolor": "white", "linestyle": ":"}
-            returns.plot(published.agents, published.returns, label=f"{label}, published", **hollow)
-            times.plot(published.agents, published.hours, label=f"{label}, published", **hollow)
+            returns.plot(
+                published.agents, published.returns, label=f"{label}, published, 4 M steps", **hollow
+            )
+            times.plot(published.agents, published.hours, label=f"{label}, published, 4 M steps", **hollow)
     sizes = sorted({one.agents for one in data.series} | {4, 25, 49, 100})
     for axes in (returns, times):
         axes.set_xscale("log", base=2)
@@ -150,8 +154,14 @@ def _breakdown(data: Data) -> "Figure":
         shares = np.array([one.mean(f"{phase}_seconds").value for one in data.series]) / totals
         axes.barh(names, shares, left=left, color=colour, label=phase)
         left += shares
+    for place, one in enumerate(data.series):
+        axes.text(1.01, place, f"{one.wall_seconds:,.0f} s", va="center", fontsize=8.5, color=GREY)
     axes.invert_yaxis()
-    axes.set(xlabel="share of busy time", xlim=(0, 1), title=f"{data.series[0].domain}: where the time goes")
+    axes.set(
+        xlabel="share of busy time; right: wall time",
+        xlim=(0, 1),
+        title=f"{data.series[0].domain}: where the time goes",
+    )
     axes.grid(visible=False)
     legend_below(figure, axes)
     return figure

@@ -11,7 +11,7 @@ import numpy as np
 
 from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue, Experiment
 from dials_async.experiments.statistics import Mean, Series, all_series, references
-from dials_async.experiments.tables import Tables, number, numbers
+from dials_async.experiments.tables import PHASES, Tables, number, numbers
 from dials_async.runtime.folder import write_atomically
 
 _CAPTION = (
@@ -64,6 +64,7 @@ def write_page(
         _reference_lines(tables, series),
         *(_analysis(experiment.analysis, tables, catalogue, series) if experiment.analysis else ()),
         *(_refreshes(tables, catalogue, series) if "influence" in experiment.figures else ()),
+        *(_breakdown(catalogue, series) if "breakdown" in experiment.figures else ()),
         *(_memory(tables, catalogue, series) if "scaling" in experiment.figures else ()),
         *(["## Figures"] if figures else []),
         *([_CAPTION] if {"learning", "scaling"} & set(experiment.figures) else []),
@@ -145,6 +146,23 @@ def _refreshes(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -
         "tenth of that refresh's GS data that is held out; by it the epoch is chosen too, so it cannot rise. "
         "Means over refreshes, the first one, of untrained predictors, included. Marginal: always predicting "
         "how often each source is what. Curves, where there is a figure, are of the evaluations' episodes."
+    )
+    return text, _markdown(lines)
+
+
+def _breakdown(catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str]:
+    """Busy seconds by phase, means over seeds, by series."""
+    lines = [["preset", "simulator", "settings", *PHASES, "wall s"]]
+    for one in series:
+        if one.projection == 1:
+            means = [f"{one.mean(f'{phase}_seconds').value:,.1f}" for phase in PHASES]
+            label = catalogue.variants[one.variant].label
+            lines.append(
+                [one.preset, SIMULATOR_LABELS[one.simulator], label, *means, f"{one.wall_seconds:,.0f}"]
+            )
+    text = (
+        "Busy seconds of all threads together: GS episodes for the predictors (collect), their training "
+        "(aip), episodes of the policies (rollout), updates (learn), evaluation on the GS."
     )
     return text, _markdown(lines)
 

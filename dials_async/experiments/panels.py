@@ -95,7 +95,7 @@ def legend_below(figure: "Figure", axes: Any) -> None:
     figure.legend(
         *(handles, labels),
         loc="outside lower center",
-        ncols=min(len(labels), 3 * len(figure.axes)),
+        ncols=5 if max(map(len, labels), default=0) < 20 else 3,
         frameon=False,
         fontsize=8.5,
     )

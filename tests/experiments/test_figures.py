@@ -147,6 +147,7 @@ def test_the_page_says_what_came_out_what_it_cost_and_what_is_missing(written: P
     assert "![learning-warehouse-4](learning-warehouse-4.png)" in text
     assert "oldest 5" in text
     assert "| warehouse-4 | DIALS | slowly | 2 | 2 | 1.4000 | 0.5000 | 0.6000 | 1.0 |" in text
+    assert "| warehouse-4 | DIALS | slowly | 0.0 | 0.0 | 3.0 | 1.0 | 0.0 | 90 |" in text
     assert "| warehouse-4 | DIALS | quickly | children | 4 | 100 | 390 |" in text
 
 
