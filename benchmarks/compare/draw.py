@@ -42,6 +42,7 @@ def main() -> None:
         rates.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8, color=GREY)
         rates.set(title="5 x 5 lights in SUMO, one core", xlabel="decisions per second")
         rates.grid(visible=False, axis="y")
+        rates.set_axisbelow(True)
         rates.margins(x=0.15)
     save({"compare": figure}, folder)
 

@@ -158,7 +158,7 @@ def _breakdown(data: Data) -> "Figure":
         axes.text(1.01, place, f"{one.wall_seconds:,.0f} s", va="center", fontsize=8.5, color=GREY)
     axes.invert_yaxis()
     axes.set(
-        xlabel="share of busy time; right: wall time",
+        xlabel="share of CPU time; right: wall time",
         xlim=(0, 1),
         title=f"{data.series[0].domain}: where the time goes",
     )

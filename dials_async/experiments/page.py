@@ -23,7 +23,7 @@ _CAPTION = (
 _WORDS = (
     "Influence CE: cross-entropy of the predictors (AIPs) at the end, on episodes of the global simulator, "
     "nats per source of influence. Memory: most that was resident at once, of all processes. A core an "
-    "agent: time with one for each agent, from busy seconds measured here (`core_an_agent_seconds` in "
+    "agent: time with one for each agent, from CPU seconds measured here (`core_an_agent_seconds` in "
     "statistics.py says how)."
 )
 
@@ -151,18 +151,19 @@ def _refreshes(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -
 
 
 def _breakdown(catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str]:
-    """Busy seconds by phase, means over seeds, by series."""
+    """CPU seconds by phase, means over seeds, by series."""
     lines = [["preset", "simulator", "settings", *PHASES, "wall s"]]
     for one in series:
         if one.projection == 1:
-            means = [f"{one.mean(f'{phase}_seconds').value:,.1f}" for phase in PHASES]
+            spent = [f"{seconds:,.1f}" for seconds in one.phase_seconds.values()]
             label = catalogue.variants[one.variant].label
             lines.append(
-                [one.preset, SIMULATOR_LABELS[one.simulator], label, *means, f"{one.wall_seconds:,.0f}"]
+                [one.preset, SIMULATOR_LABELS[one.simulator], label, *spent, f"{one.wall_seconds:,.0f}"]
             )
     text = (
-        "Busy seconds of all threads together: GS episodes for the predictors (collect), their training "
-        "(aip), episodes of the policies (rollout), updates (learn), evaluation on the GS."
+        "CPU seconds of all processes by phase, divided as the busy time of their threads is: GS episodes "
+        "for the predictors (collect), their training (aip), episodes of the policies (rollout), updates "
+        "(learn), evaluation on the GS."
     )
     return text, _markdown(lines)
 

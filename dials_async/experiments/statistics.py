@@ -60,8 +60,18 @@ class Series:
         return self.preset.rpartition("-")[0]
 
     @property
+    def phase_seconds(self) -> dict[str, float]:
+        """CPU seconds by phase, of all processes: their total, divided as the threads' busy time is.
+
+        Busy time itself is wall time: where more threads than cores are busy, it counts their waiting too.
+        """
+        busy = {phase: self.mean(f"{phase}_seconds").value for phase in PHASES}
+        share = self.mean("cpu_seconds").value / sum(busy.values())
+        return {phase: seconds * share for phase, seconds in busy.items()}
+
+    @property
     def core_an_agent_seconds(self) -> float:
-        """Time to train on IALS with one core for each agent, from the busy seconds that were measured here.
+        """Time to train on IALS with one core for each agent, from the CPU seconds that were measured here.
 
         Predictors, rollouts and updates go agent by agent, so each agent's core has its share of them; the
         GS episodes that AIPs learn from are of all agents at once and stay whole. Evaluation runs beside
@@ -70,9 +80,9 @@ class Series:
         """
         if self.simulator == "gs":
             return math.nan
-        busy = {phase: self.mean(f"{phase}_seconds").value for phase in PHASES}
-        shared = busy["aip"] + busy["learn"] + busy["rollout"]
-        return (busy["collect"] + shared / self.agents) * self.projection
+        spent = self.phase_seconds
+        shared = spent["aip"] + spent["learn"] + spent["rollout"]
+        return (spent["collect"] + shared / self.agents) * self.projection
 
     @property
     def agents(self) -> int:

@@ -59,8 +59,8 @@ def test_scaling_shows_our_means_beside_the_published_ones(written: Path) -> Non
     assert tuple(returns.get_lines()[-1].get_ydata()) == published.returns
     assert tuple(hours.get_lines()[-1].get_ydata()) == published.hours
     assert hours.get_lines()[0].get_ydata()[0] == pytest.approx(90 / 3600)
-    # Three seconds of rollouts and one of updates, shared by four cores
-    assert hours.get_lines()[1].get_ydata()[0] == pytest.approx(1 / 3600)
+    # 90 CPU seconds, of rollouts and updates, shared by four cores
+    assert hours.get_lines()[1].get_ydata()[0] == pytest.approx(90 / 4 / 3600)
 
 
 def test_a_run_that_only_measured_a_rate_is_projected_and_no_return_is_shown(written: Path) -> None:
@@ -81,9 +81,16 @@ def test_a_run_that_only_measured_a_rate_is_projected_and_no_return_is_shown(wri
 
 def test_what_goes_agent_by_agent_is_shared_by_a_core_each() -> None:
     seconds = {"collect": "2", "aip": "0", "rollout": "30", "learn": "40", "evaluate": "7"}
-    row = {"agents": "4", **{f"{phase}_seconds": value for phase, value in seconds.items()}}
+    row = {
+        "agents": "4",
+        "cpu_seconds": "79",
+        **{f"{phase}_seconds": value for phase, value in seconds.items()},
+    }
     assert np.isnan(Series("warehouse-4", "gs", "tuned", (row,)).core_an_agent_seconds)
     assert Series("warehouse-4", "dials", "tuned", (row,)).core_an_agent_seconds == 2 + (30 + 40) / 4
+    # Twice as many busy threads as cores: busy seconds count the waiting, CPU seconds do not
+    crowded = Series("warehouse-4", "dials", "tuned", ({**row, "cpu_seconds": "39.5"},))
+    assert crowded.core_an_agent_seconds == (2 + (30 + 40) / 4) / 2
 
 
 def test_lag_shows_return_and_throughput(written: Path) -> None:
@@ -147,7 +154,7 @@ def test_the_page_says_what_came_out_what_it_cost_and_what_is_missing(written: P
     assert "![learning-warehouse-4](learning-warehouse-4.png)" in text
     assert "oldest 5" in text
     assert "| warehouse-4 | DIALS | slowly | 2 | 2 | 1.4000 | 0.5000 | 0.6000 | 1.0 |" in text
-    assert "| warehouse-4 | DIALS | slowly | 0.0 | 0.0 | 3.0 | 1.0 | 0.0 | 90 |" in text
+    assert "| warehouse-4 | DIALS | slowly | 0.0 | 0.0 | 67.5 | 22.5 | 0.0 | 90 |" in text
     assert "| warehouse-4 | DIALS | quickly | children | 4 | 100 | 390 |" in text
 
 
