@@ -81,7 +81,7 @@ def run_trials(
         if is_done(trial, tables, analysis):
             continue
         if is_done(trial, known, analysis):
-            tables.replace(known, trial.name)
+            tables.replace(known.only(analysis), trial.name)
         else:
             missing.append(trial)
     say(f"{len(trials)} runs, {len(trials) - len(missing)} of them done before")

@@ -86,6 +86,11 @@ class Tables:
             }
         )
 
+    def only(self, analysis: str | None) -> "Tables":
+        """Without what other analyses than ``analysis`` found."""
+        others = [name for name in ANALYSES if name != analysis]
+        return Tables({name: [] if name in others else rows for name, rows in self.rows.items()})
+
     def replace(self, new: "Tables", trial: str) -> None:
         """Take all that ``new`` knows of ``trial``, and forget what was known before.
 

@@ -10,7 +10,7 @@ import pytest
 from dials_async.experiments import figures
 from dials_async.experiments.catalogue import load_catalogue
 from dials_async.experiments.page import PAGE, READING, write_page
-from dials_async.experiments.tables import read_tables
+from dials_async.experiments.tables import ANALYSES, read_tables
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 COMMITTED = sorted(path.parent.name for path in RESULTS.glob("*/runs.csv"))
@@ -20,7 +20,9 @@ TOLERANCE = 0.05
 
 
 def test_there_are_results() -> None:
-    assert {"gs-vs-dials", "papers-settings"} <= set(COMMITTED)
+    assert {"ablation", "fidelity", "gs-vs-dials", "lag", "papers-settings", "scalability", "theory"} <= set(
+        COMMITTED
+    )
 
 
 @pytest.mark.parametrize("name", COMMITTED)
@@ -28,6 +30,7 @@ def test_figures_and_page_come_from_the_tables_again(name: str, tmp_path: Path) 
     folder, catalogue = RESULTS / name, load_catalogue()
     experiment, tables = catalogue.experiment(name), read_tables(folder)
     assert all(catalogue.is_current(row) for row in tables.rows["runs"])
+    assert {analysis for analysis in ANALYSES if tables.rows[analysis]} == {experiment.analysis} - {None}
     drawn = figures.draw(experiment, tables, catalogue)
     figures.save(drawn, tmp_path)
     assert {path.stem for path in folder.glob("*.svg")} == set(drawn)

@@ -82,6 +82,8 @@ def test_a_finished_run_is_looked_at_if_that_is_what_is_missing(place: Path) -> 
     assert read_tables(place / "near") == tables
     assert (place / "near" / "fidelity.csv").exists()
     assert not (place / "one" / "fidelity.csv").exists()
+    run([trial()], place, "third")  # which takes the run from the other two, and asks for no analysis
+    assert not (place / "third" / "fidelity.csv").exists()
     # Nor is it run again when its folder is gone, though other experiments know less of it
     shutil.rmtree(execute.experiment_runs())
     assert execute.run_trials([trial()], place, place / "near", lambda _: None, "fidelity") == tables
