@@ -25,7 +25,11 @@ from dials_async.errors import UsageError
     metavar="TEXT",
     help="Only runs with TEXT in their names, such as warehouse-4, .gs. or F1M; several: any of them.",
 )
-@click.option("--seeds", type=click.IntRange(1, 100), help="Seeds of each run.  [default: the budget's]")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 100),
+    help="Seeds of each run, but for long ones that have one only.  [default: the budget's]",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -76,9 +80,10 @@ def experiment(
         if not trials:
             raise UsageError(f"no run of {chosen.name} has {' or '.join(only)} in its name (see --dry-run)")
     if dry_run:
-        known = execute.known_trials(out)
+        known = execute.known_tables(out)
         for trial in trials:
-            state = "done" if execute.is_done(trial, known, chosen.analysis) else "missing"
+            done = any(execute.is_done(trial, tables, chosen.analysis) for tables in known)
+            state = "done" if done else "missing"
             click.echo(f"{state:<8} dials train {shlex.join(trial.arguments)}")
         return
     tables = read_tables(folder) if redraw else execute.run_trials(trials, out, folder, _say, chosen.analysis)

@@ -10,7 +10,7 @@ from typing import Any
 
 from dials_async.config import Config, load_config
 from dials_async.domains.registry import make_domain
-from dials_async.errors import UsageError
+from dials_async.errors import ConfigError, UsageError
 from dials_async.runtime.wiring import fingerprint_of
 
 BUDGETS = ("quick", "full")
@@ -137,7 +137,10 @@ class Catalogue:
         if row["variant"] not in self.variants:
             return False
         trial = Trial(row["preset"], row["simulator"], self.variants[row["variant"]], int(row["seed"]))
-        return trial.fingerprint == row["fingerprint"]
+        try:
+            return trial.fingerprint == row["fingerprint"]
+        except ConfigError:  # the preset, or a setting, is gone
+            return False
 
     def plan(self, experiment: Experiment, budget: str, seeds: int | None = None) -> list[Trial]:
         """Trials of ``experiment``, first seeds first, so that what is cut off has every curve once.
@@ -145,7 +148,7 @@ class Catalogue:
         Args:
             experiment: one of this catalogue's.
             budget: one of ``BUDGETS``.
-            seeds: how many of each, in place of the budget's.
+            seeds: how many of each, in place of the budget's; no more than a part of the list allows.
         """
         trials = []
         for part in experiment.trials:

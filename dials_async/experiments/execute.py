@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from dials_async.runtime.files import has_checkpoint
 from dials_async.runtime.folder import CONFIG, SUMMARY, read_config, runs_root, write_json
 from dials_async.runtime.wiring import fingerprint_of
 
-#: What the processes of a trial cost, over all of its sessions; in the run's folder.
+#: What the processes of a trial cost, over all sessions whose end we saw; in the run's folder.
 COST = "cost.json"
 
 #: Exit code of a ``dials train`` that was stopped in good order.
@@ -41,18 +42,13 @@ def experiment_runs() -> Path:
     return runs_root() / "experiments"
 
 
-def known_trials(results: Path) -> Tables:
-    """All that the tables of all experiments under ``results`` know. Raises UsageError."""
-    tables = Tables()
-    for path in sorted(results.glob("*/runs.csv")):
-        found = read_tables(path.parent)
-        for trial in found.finished():
-            tables.replace(found, trial)
-    return tables
+def known_tables(results: Path) -> list[Tables]:
+    """The tables of all experiments under ``results``. Raises UsageError."""
+    return [read_tables(path.parent) for path in sorted(results.glob("*/runs.csv"))]
 
 
 def is_done(trial: Trial, known: Tables, analysis: str | None = None) -> bool:
-    """Whether ``known`` holds ``trial`` with the settings that it has now, and what ``analysis`` found."""
+    """Whether one experiment has ``trial`` in its tables, with its settings of now, and the ``analysis``."""
     row = known.finished().get(trial.name)
     if row is None or row["fingerprint"] != trial.fingerprint:
         return False
@@ -75,12 +71,13 @@ def run_trials(
         InterruptedRunError: stopped by Ctrl-C; what was done is kept.
         TrainingError: some trials failed; the others ran.
     """
-    known, tables = known_trials(results), read_tables(folder)
+    others, tables = known_tables(results), read_tables(folder)
     missing: list[Trial] = []
     for trial in trials:
         if is_done(trial, tables, analysis):
             continue
-        if is_done(trial, known, analysis):
+        known = next((other for other in others if is_done(trial, other, analysis)), None)
+        if known:
             tables.replace(known.only(analysis), trial.name)
         else:
             missing.append(trial)
@@ -132,6 +129,8 @@ def _run(trial: Trial) -> Path:
             arguments = ["--run", trial.name, "--resume"]
         else:  # cut off before anything was saved
             shutil.rmtree(folder)
+    elif folder.exists():  # or before its settings were
+        shutil.rmtree(folder)
     code, cost = _train(arguments)
     if folder.exists():
         _add_cost(folder / COST, cost)
@@ -154,8 +153,10 @@ def _train(arguments: Iterable[str]) -> tuple[int, dict[str, Any]]:
 
     def stop(number: int, _: object) -> None:
         told.append(number)
-        if number == signal.SIGTERM:  # comes to us alone; a terminal sends Ctrl-C to the run too
-            process.terminate()
+        # A terminal sends Ctrl-C to the run too, and a second one would end it at once: SIGTERM does not.
+        # Popen.terminate() may reap the run, whose usage wait4() would then never tell.
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -177,14 +178,17 @@ def _add_cost(path: Path, cost: Mapping[str, Any]) -> None:
     write_json(
         path,
         {
-            "cpu_seconds": before["cpu_seconds"] + cost["cpu_seconds"],
+            "cpu_seconds": (before["cpu_seconds"] or 0.0) + cost["cpu_seconds"],
             "memory": larger(before["memory"], cost["memory"]),
         },
     )
 
 
 def _cost(path: Path) -> dict[str, Any]:
-    nothing = {"cpu_seconds": 0.0, "memory": {}}
+    nothing: dict[str, Any] = {
+        "cpu_seconds": None,
+        "memory": {},
+    }  # not known: of a run that something else made
     if not path.exists():
         return nothing
     return {**nothing, **json.loads(path.read_text(encoding="utf-8"))}
@@ -204,4 +208,6 @@ def _tables_of(trial: Trial, folder: Path, analysis: str | None) -> Tables:
     found: dict[str, Sequence[Mapping[str, Any]]] = {"memory": memory_rows(cost["memory"])}
     if analysis:
         found[analysis] = _ANALYSES[analysis](folder)
+    if trial.variant.projected_steps:  # its few episodes are no measure of scripted policies
+        summary.update(baselines={}, published={})
     return tables_of_run(about, summary, cost["cpu_seconds"], folder, found)

@@ -22,7 +22,7 @@ _CAPTION = (
 #: What the columns of the table of results mean.
 _WORDS = (
     "Influence CE: cross-entropy of the predictors (AIPs) at the end, on episodes of the global simulator, "
-    "nats per source of influence. Memory: most that was resident at once, of all processes. A core an "
+    "nats per source of influence. Memory: the most of each kind of process, added up. A core an "
     "agent: time with one for each agent, from CPU seconds measured here (`core_an_agent_seconds` in "
     "statistics.py says how)."
 )
@@ -101,7 +101,7 @@ def _table(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> st
                 in_words(one.mean("influence_ce")),
                 f"{one.wall_seconds:,.0f}{'' if one.projection == 1 else ', projected'}",
                 f"{one.mean('agent_steps_per_second').value:,.0f}",
-                f"{one.mean('cpu_seconds').value / 3600:.2f}",
+                "" if one.projection != 1 else f"{one.mean('cpu_seconds').value / 3600:.2f}",
                 *(_memory_mib(tables, one), _seconds(one.core_an_agent_seconds)),
             ]
         )

@@ -44,11 +44,15 @@ class Series:
     """Of runs.csv, one a seed."""
     projection: float = 1.0
     """Above 1: the runs only measured a rate, and whole ones would take so many times longer."""
+    learning_seconds: float = math.nan
+    """From the first evaluation of a curve to its last, mean over seeds."""
 
     @property
     def wall_seconds(self) -> float:
-        """Mean time to train, measured or projected."""
-        return self.mean("wall_seconds").value * self.projection
+        """Mean time to train; projected, it is that of learning alone, without start and evaluations."""
+        if self.projection == 1:
+            return self.mean("wall_seconds").value
+        return self.learning_seconds * self.projection
 
     def mean(self, column: str) -> Mean:
         """Mean of a column of runs.csv."""
@@ -107,7 +111,7 @@ def all_series(tables: Tables, catalogue: Catalogue) -> list[Series]:
     simulators, variants = list(SIMULATOR_LABELS), list(catalogue.variants)
     return sorted(
         (
-            Series(*key, tuple(rows), _projection(catalogue.variants[key[2]], rows))
+            Series(*key, tuple(rows), _projection(catalogue.variants[key[2]], rows), _learning(tables, rows))
             for key, rows in found.items()
         ),
         key=lambda one: (
@@ -119,6 +123,11 @@ def all_series(tables: Tables, catalogue: Catalogue) -> list[Series]:
 
 def _projection(variant: Variant, rows: Sequence[Row]) -> float:
     return variant.projected_steps / number(rows[0], "steps") if variant.projected_steps else 1.0
+
+
+def _learning(tables: Tables, rows: Sequence[Row]) -> float:
+    seconds = [numbers(tables.of("curves", row["trial"]), "seconds") for row in rows]
+    return float(np.mean([max(one) - min(one) if one else math.nan for one in seconds]))
 
 
 def curve(tables: Tables, series: Series, column: str) -> Curve:

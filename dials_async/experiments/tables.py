@@ -92,26 +92,26 @@ class Tables:
         return Tables({name: [] if name in others else rows for name, rows in self.rows.items()})
 
     def replace(self, new: "Tables", trial: str) -> None:
-        """Take all that ``new`` knows of ``trial``, and forget what was known before.
-
-        What an analysis found stays, if ``new`` is the same run, only not looked at.
-        """
-        old, run = self.finished().get(trial), new.finished()[trial]
-        same = old is not None and old["weights_sha256"] == run["weights_sha256"]
+        """Take all that ``new`` knows of ``trial`` and of its preset, and forget what was known before."""
+        preset = new.finished()[trial]["preset"]
         for name in _COLUMNS:
-            column, value = ("preset", run["preset"]) if name == "references" else ("trial", trial)
-            if name in ANALYSES and same and not new.of(name, trial):
-                continue
-            rows = [row for row in self.rows[name] if row[column] != value]
-            rows += [row for row in new.rows[name] if row[column] == value]
-            self.rows[name] = _in_order(name, rows)
+            column, value = ("preset", preset) if name == "references" else ("trial", trial)
+            found = [row for row in new.rows[name] if row[column] == value]
+            if name == "references" and not found:
+                continue  # short runs measure none
+            self.rows[name] = _in_order(
+                name, [row for row in self.rows[name] if row[column] != value] + found
+            )
 
     def write(self, folder: Path) -> None:
         """Write all files. Raises UsageError."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, columns in _COLUMNS.items():
+            path = folder / f"{name}.csv"
             if self.rows[name] or name not in ANALYSES:
-                write_table(folder / f"{name}.csv", columns, self.rows[name])
+                write_table(path, columns, self.rows[name])
+            else:
+                path.unlink(missing_ok=True)
 
 
 def read_tables(folder: Path) -> Tables:
@@ -133,7 +133,7 @@ def read_tables(folder: Path) -> Tables:
 def tables_of_run(
     trial: Mapping[str, Any],
     summary: Mapping[str, Any],
-    cpu_seconds: float,
+    cpu_seconds: float | None,
     folder: Path,
     found: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> Tables:
@@ -142,7 +142,7 @@ def tables_of_run(
     Args:
         trial: its "trial", "preset", "simulator", "variant", "seed" and "fingerprint".
         summary: content of its summary.json.
-        cpu_seconds: of all its processes.
+        cpu_seconds: of all its processes, if known.
         folder: of the run, with metrics.csv and, perhaps, refreshes.csv.
         found: rows of its memory and of its analyses, by table.
     """

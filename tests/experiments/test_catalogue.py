@@ -78,3 +78,4 @@ def test_rows_of_other_settings_or_of_a_variant_that_is_gone_are_not_current() -
     assert catalogue.is_current({**row, "fingerprint": trial.fingerprint})
     assert not catalogue.is_current({**row, "fingerprint": "0"})
     assert not catalogue.is_current({**row, "fingerprint": trial.fingerprint, "variant": "gone"})
+    assert not catalogue.is_current({**row, "fingerprint": trial.fingerprint, "preset": "warehouse-7"})

@@ -127,6 +127,30 @@ def test_a_run_that_was_killed_before_it_saved_anything_begins_anew(place: Path)
     assert weights(tables, trial()) == weights(undisturbed, trial())
 
 
+def test_a_folder_without_settings_is_begun_anew(place: Path) -> None:
+    (execute.experiment_runs() / trial().name).mkdir(parents=True)
+    tables, _ = run([trial()], place)
+    assert trial().name in tables.finished()
+
+
+def test_a_row_of_other_settings_hides_no_row_of_these(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run([trial()], place, "one")
+    shutil.copytree(place / "one", place / "two")  # the later one by name
+    path = place / "two" / "runs.csv"
+    path.write_text(path.read_text().replace(trial().fingerprint, "0"))
+    monkeypatch.setattr(execute, "_train", no_training)
+    tables, _ = run([trial()], place, "three")
+    assert tables.finished()[trial().name]["fingerprint"] == trial().fingerprint
+
+
+def test_what_a_run_cost_that_something_else_made_is_not_known(place: Path) -> None:
+    run([trial()], place)
+    (execute.experiment_runs() / trial().name / execute.COST).unlink()
+    shutil.rmtree(place)
+    tables, _ = run([trial()], place)
+    assert tables.finished()[trial().name]["cpu_seconds"] == ""
+
+
 def test_a_run_that_fails_is_named_and_the_others_are_kept(place: Path) -> None:
     # Given one whose weights overflow
     bad = trial(2, "ppo.learning_rate=1e30", "ppo.final_learning_rate=1e30")

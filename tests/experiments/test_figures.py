@@ -186,15 +186,19 @@ def test_a_file_of_another_kind_is_refused_by_name(written: Path) -> None:
         read_tables(written)
 
 
-def test_an_analysis_outlives_tables_of_the_same_run_that_lack_it(written: Path) -> None:
-    trial = "warehouse-4.dials.slow.s1"
-    for same in (True, False):
-        tables, other = read_tables(written), read_tables(written)
-        other.rows["theory"] = []
-        weights = other.finished()[trial]["weights_sha256"] if same else "other"
-        other.rows["runs"] = [{**other.finished()[trial], "weights_sha256": weights}]
-        tables.replace(other, trial)
-        assert bool(tables.of("theory", trial)) is same
+def test_short_runs_leave_the_references_of_whole_ones_alone(written: Path) -> None:
+    tables, short = read_tables(written), read_tables(written)
+    short.rows["references"] = []
+    before = tables.rows["references"]
+    tables.replace(short, "warehouse-4.dials.slow.s1")
+    assert tables.rows["references"] == before != []
+
+
+def test_tables_that_have_become_empty_leave_no_file(written: Path) -> None:
+    tables = read_tables(written)
+    tables.only("theory").write(written)
+    assert (written / "theory.csv").exists()
+    assert not (written / "fidelity.csv").exists()
 
 
 def test_seeds_that_were_never_evaluated_at_a_common_step_have_no_curve(written: Path) -> None:
