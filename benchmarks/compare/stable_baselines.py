@@ -103,6 +103,8 @@ class Ials(VecEnv):
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         return [getattr(self, attr_name, None)] * self.num_envs
 
+    # The next two are for environments that are objects of their own; there are none here, PPO needs none.
+
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         raise NotImplementedError
 
@@ -194,7 +196,7 @@ def ours(config: Config, domain: Domain, group: Group, aip: NDArray[np.float32],
 
 def _timed(update: Callable[[], int], returns: Callable[[], float], steps: int) -> list[Point]:
     """Update for ``steps``; evaluations are not in the time."""
-    returns()  # compiles what there is to compile
+    returns()  # compiles the rollout; the update is compiled by the run that the AIP is from
     spent, done, points = 0.0, 0, [(0.0, 0, returns())]
     while done < steps:
         since = time.perf_counter()

@@ -53,7 +53,7 @@ def experiment(
     """Run what the experiment NAME lacks, then write its tables, figures and page to docs/results/NAME/.
 
     Without NAME: list the experiments. Runs that were cut off are resumed, finished ones skipped, so the same
-    command goes on after Ctrl-C, or on another day from the tables alone.
+    command goes on after Ctrl-C, or on another day from the tables alone. Another --out starts with none.
 
     \b
     Examples:
@@ -63,6 +63,7 @@ def experiment(
       dials experiment gs-vs-dials --budget full --seeds 2
       dials experiment gs-vs-dials --budget full --only traffic-25 --only traffic-49
       dials experiment gs-vs-dials --redraw
+      dials experiment papers-settings --out mine
     """
     from dials_async.experiments import execute, figures, page
     from dials_async.experiments.catalogue import load_catalogue

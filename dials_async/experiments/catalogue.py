@@ -181,7 +181,7 @@ def catalogue_from(tables: Mapping[str, Any]) -> Catalogue:
     """A catalogue from the tables of a TOML file. Raises KeyError or TypeError for wrong ones."""
     return Catalogue(
         experiments={name: _experiment(name, table) for name, table in tables["experiments"].items()},
-        variants={name: _variant(name, table) for name, table in tables["variants"].items()},
+        variants={name: _variant(name, tables["variants"]) for name in tables["variants"]},
         published={
             (domain, simulator): Published(
                 tuple(table["agents"]), tuple(table["return"]), tuple(table["hours"])
@@ -194,10 +194,17 @@ def catalogue_from(tables: Mapping[str, Any]) -> Catalogue:
     )
 
 
-def _variant(name: str, table: Mapping[str, Any]) -> Variant:
+def _variant(name: str, tables: Mapping[str, Mapping[str, Any]]) -> Variant:
+    table = tables[name]
+    if "like" in table:
+        table = {**tables[table["like"]], **table}
     settings: Sequence[str] = table.get("set", ())
+    left_out = table.get("without")
     return Variant(
-        *(name, table["label"], tuple(settings), table.get("steps"), table.get("note", "")),
+        *(name, table["label"]),
+        settings=tuple(text for text in settings if not (left_out and text.startswith(left_out))),
+        steps=table.get("steps"),
+        note=table.get("note", ""),
         domain=table.get("domain"),
         projected_steps=table.get("projected_steps"),
     )

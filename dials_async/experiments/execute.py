@@ -185,13 +185,11 @@ def _add_cost(path: Path, cost: Mapping[str, Any]) -> None:
 
 
 def _cost(path: Path) -> dict[str, Any]:
-    nothing: dict[str, Any] = {
-        "cpu_seconds": None,
-        "memory": {},
-    }  # not known: of a run that something else made
-    if not path.exists():
-        return nothing
-    return {**nothing, **json.loads(path.read_text(encoding="utf-8"))}
+    """What is known: nothing of a run that something else made."""
+    cost: dict[str, Any] = {"cpu_seconds": None, "memory": {}}
+    if path.exists():
+        cost.update(json.loads(path.read_text(encoding="utf-8")))
+    return cost
 
 
 def _tables_of(trial: Trial, folder: Path, analysis: str | None) -> Tables:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue, Experiment
-from dials_async.experiments.statistics import Mean, Series, all_series, references
+from dials_async.experiments.statistics import Mean, Series, all_series, mean_of, references
 from dials_async.experiments.tables import PHASES, Tables, number, numbers
 from dials_async.runtime.folder import write_atomically
 
@@ -18,6 +18,9 @@ _CAPTION = (
     "Lines are means over seeds, bands one standard error. Dashed: scripted policies; dotted or hollow: "
     "published by Suau et al. Points on the way are evaluations of fewer episodes than the last one."
 )
+
+#: Heads of the columns that say which runs a row of any table is of.
+_NAMES = ("preset", "simulator", "settings")
 
 #: What the columns of the table of results mean.
 _WORDS = (
@@ -80,29 +83,40 @@ def write_page(
     return path
 
 
+def _names(one: Series, catalogue: Catalogue) -> tuple[str, str, str]:
+    """The cells under ``_NAMES``."""
+    return one.preset, SIMULATOR_LABELS[one.simulator], catalogue.variants[one.variant].label
+
+
+def _known(value: float, form: str) -> str:
+    """Nothing for what is not known."""
+    return "" if math.isnan(value) else format(value, form)
+
+
 def _source(experiment: Experiment) -> str:
     return "Not in the paper." if experiment.source == "ours" else f"Suau et al. 2022: {experiment.source}."
 
 
 def _table(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> str:
-    header = ("preset", "simulator", "settings", "seeds", "return", "greedy", "published", "influence CE")
+    header = (*_NAMES, "seeds", "return", "greedy", "published", "influence CE")
     lines = [[*header, "wall s", "agent-steps/s", "CPU h", "memory MiB", "a core an agent, s"]]
     for one in series:
         published = references(tables, one.preset)["published"]
+        rates = [
+            _known(one.mean("agent_steps_per_second").value, ",.0f"),
+            _known(one.mean("cpu_seconds").value / 3600, ".2f"),
+        ]
         returns = [in_words(one.mean(column)) for column in ("return_mean", "greedy_return_mean")]
         lines.append(
             [
-                one.preset,
-                SIMULATOR_LABELS[one.simulator],
-                catalogue.variants[one.variant].label,
+                *_names(one, catalogue),
                 str(len(one.rows)),
                 *(returns if one.projection == 1 else ("not trained", "")),
                 _of_simulator(published, one.simulator),
                 in_words(one.mean("influence_ce")),
                 f"{one.wall_seconds:,.0f}{'' if one.projection == 1 else ', projected'}",
-                f"{one.mean('agent_steps_per_second').value:,.0f}",
-                "" if one.projection != 1 else f"{one.mean('cpu_seconds').value / 3600:.2f}",
-                *(_memory_mib(tables, one), _seconds(one.core_an_agent_seconds)),
+                *(rates if one.projection == 1 else ("", "")),
+                *(_memory_mib(tables, one), _known(one.core_an_agent_seconds, ",.0f")),
             ]
         )
     return _markdown(lines)
@@ -111,21 +125,20 @@ def _table(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> st
 def _analysis(name: str, tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str]:
     """Means over agents and seeds of what the analysis ``name`` found, by series."""
     header, columns, text = _ANALYSES[name]
-    lines = [["preset", "simulator", "settings", *header]]
+    lines = [[*_NAMES, *header]]
     for one in series:
         found = [row for run in one.rows for row in tables.of(name, run["trial"])]
         for version in sorted({row.get("aip_version", "") for row in found}, key=lambda one: (len(one), one)):
             rows = [row for row in found if row.get("aip_version", "") == version]
             means = [f"{np.mean(np.abs(numbers(rows, column))):.4g}" for column in columns]
-            label = catalogue.variants[one.variant].label
-            lines.append([one.preset, SIMULATOR_LABELS[one.simulator], label, *means])
+            lines.append([*_names(one, catalogue), *means])
     return text, _markdown(lines)
 
 
 def _refreshes(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str]:
     """What refreshes did to the cross-entropy, means over refreshes and seeds, by series."""
     header = ("refreshes", "CE fell at", "before", "after", "marginal", "s each")
-    lines = [["preset", "simulator", "settings", *header]]
+    lines = [[*_NAMES, *header]]
     for one in series:
         rows = [row for run in one.rows for row in tables.of("refreshes", run["trial"])]
         if not rows:
@@ -137,7 +150,7 @@ def _refreshes(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -
         fell = sum(new < old for old, new in zip(before, after, strict=True))
         lines.append(
             [
-                *(one.preset, SIMULATOR_LABELS[one.simulator], catalogue.variants[one.variant].label),
+                *_names(one, catalogue),
                 *(str(len(rows)), str(fell), *means, f"{np.mean(numbers(rows, 'seconds')):.1f}"),
             ]
         )
@@ -152,14 +165,11 @@ def _refreshes(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -
 
 def _breakdown(catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str]:
     """CPU seconds by phase, means over seeds, by series."""
-    lines = [["preset", "simulator", "settings", *PHASES, "wall s"]]
+    lines = [[*_NAMES, *PHASES, "wall s"]]
     for one in series:
         if one.projection == 1:
-            spent = [f"{seconds:,.1f}" for seconds in one.phase_seconds.values()]
-            label = catalogue.variants[one.variant].label
-            lines.append(
-                [one.preset, SIMULATOR_LABELS[one.simulator], label, *spent, f"{one.wall_seconds:,.0f}"]
-            )
+            spent = [_known(seconds, ",.1f") for seconds in one.phase_seconds.values()]
+            lines.append([*_names(one, catalogue), *spent, f"{one.wall_seconds:,.0f}"])
     text = (
         "CPU seconds of all processes by phase, divided as the busy time of their threads is: GS episodes "
         "for the predictors (collect), their training (aip), episodes of the policies (rollout), updates "
@@ -169,18 +179,14 @@ def _breakdown(catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str
 
 
 def _memory_mib(tables: Tables, one: Series) -> str:
-    """All processes together, mean over seeds."""
-    totals = [sum(numbers(tables.of("memory", run["trial"]), "total_mib")) for run in one.rows]
-    return f"{np.mean(totals):,.0f}"
-
-
-def _seconds(seconds: float) -> str:
-    return "" if math.isnan(seconds) else f"{seconds:,.0f}"
+    """All processes together, mean over the seeds whose memory is known."""
+    rows = [tables.of("memory", run["trial"]) for run in one.rows]
+    return _known(mean_of([sum(numbers(row, "total_mib")) for row in rows if row]).value, ",.0f")
 
 
 def _memory(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str]:
     """Resident memory by kind of process, means over seeds, by series."""
-    lines = [["preset", "simulator", "settings", "process", "at once", "MiB of the largest", "MiB of all"]]
+    lines = [[*_NAMES, "process", "at once", "MiB of the largest", "MiB of all"]]
     for one in series:
         found = [row for run in one.rows for row in tables.of("memory", run["trial"])]
         for process in dict.fromkeys(row["process"] for row in found):
@@ -188,8 +194,7 @@ def _memory(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> t
             sizes = [
                 f"{np.mean(numbers(rows, column)):,.0f}" for column in ("count", "peak_mib", "total_mib")
             ]
-            label = catalogue.variants[one.variant].label
-            lines.append([one.preset, SIMULATOR_LABELS[one.simulator], label, process, *sizes])
+            lines.append([*_names(one, catalogue), process, *sizes])
     text = (
         "Memory by process: the most that was resident while training, in the process that trains and in "
         "those that it starts (SUMO). Agents are no processes of their own: their simulators are rows of the "
@@ -222,7 +227,7 @@ def _reference_lines(tables: Tables, series: Sequence[Series]) -> str:
 
 def _cost(experiment: Experiment, tables: Tables, catalogue: Catalogue) -> str:
     rows = tables.rows["runs"]
-    hours = sum(number(row, "cpu_seconds") for row in rows) / 3600
+    hours = np.nansum(numbers(rows, "cpu_seconds")) / 3600
     wall = sum(number(row, "wall_seconds") for row in rows) / 3600
     done = {row["trial"] for row in rows}
     budgets = []

@@ -79,3 +79,13 @@ def test_rows_of_other_settings_or_of_a_variant_that_is_gone_are_not_current() -
     assert not catalogue.is_current({**row, "fingerprint": "0"})
     assert not catalogue.is_current({**row, "fingerprint": trial.fingerprint, "variant": "gone"})
     assert not catalogue.is_current({**row, "fingerprint": trial.fingerprint, "preset": "warehouse-7"})
+
+
+def test_a_variant_like_another_has_its_settings_but_those_left_out() -> None:
+    paper, ours = (CATALOGUE.variants[name] for name in ("paper", "paper-our-aips"))
+    left_out = set(paper.settings) - set(ours.settings)
+    assert len(left_out) == 4
+    assert all(text.startswith("aip.") for text in left_out)
+    assert set(ours.settings) < set(paper.settings)
+    assert (ours.steps, ours.domain) == (paper.steps, paper.domain)
+    assert ours.label != paper.label

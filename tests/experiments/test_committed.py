@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,15 @@ def test_figures_and_page_come_from_the_tables_again(name: str, tmp_path: Path) 
         shutil.copy(folder / READING, tmp_path)
     page = write_page(experiment, tables, catalogue, list(drawn), tmp_path)
     assert page.read_text() == (folder / PAGE).read_text()
+
+
+def test_the_comparison_with_other_software_is_drawn_again(tmp_path: Path) -> None:
+    for path in (RESULTS / "compare").glob("*.csv"):
+        shutil.copy(path, tmp_path)
+    script = RESULTS.parents[1] / "benchmarks" / "compare" / "draw.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True)
+    committed, again = (numbers(folder / "compare.svg") for folder in (RESULTS / "compare", tmp_path))
+    np.testing.assert_allclose(again, committed, rtol=0, atol=TOLERANCE)
 
 
 def numbers(path: Path) -> list[float]:

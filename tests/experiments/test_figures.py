@@ -171,6 +171,16 @@ def test_the_page_says_what_an_analysis_found(analysis: str, row: str, written: 
     assert row in path.read_text().splitlines()
 
 
+def test_what_is_not_known_of_a_run_is_an_empty_cell(written: Path) -> None:
+    catalogue, experiment = small_catalogue()
+    tables = read_tables(written)
+    tables.rows["runs"] = [{**row, "cpu_seconds": ""} for row in tables.rows["runs"]]
+    tables.rows["memory"] = []
+    text = write_page(experiment, tables, catalogue, [], written).read_text()
+    assert "nan" not in text
+    assert "| 90 | 100 |  |  |  |" in text  # seconds, steps/s, then CPU hours, memory, a core an agent
+
+
 def test_a_single_seed_has_no_standard_error() -> None:
     one = mean_of([3.0])
     assert (one.value, one.n) == (3.0, 1)
