@@ -20,10 +20,8 @@ def fidelity(data: Data) -> "Figure":
         rows = _rows(data, "fidelity", one)
         xs, ys = numbers(rows, "gs_return"), numbers(rows, "ials_return")
         errors = {"xerr": numbers(rows, "gs_return_se"), "yerr": numbers(rows, "ials_return_se")}
-        label = data.label(one)
-        returns.errorbar(
-            xs, ys, **errors, color=colour, label=label, linestyle="none", marker="o", markersize=4, alpha=0.7
-        )
+        style = {"linestyle": "none", "marker": "o", "markersize": 3, "elinewidth": 0.6, "alpha": 0.6}
+        returns.errorbar(xs, ys, **errors, **style, color=colour, label=data.label(one))
         values += [*xs, *ys]
     if values:
         ends = [min(values), max(values)]
@@ -32,12 +30,15 @@ def fidelity(data: Data) -> "Figure":
         title=f"{data.series[0].preset}: the same policies in both",
         xlabel="return of an agent on the GS",
         ylabel="return on its IALS",
+        aspect="equal",  # the line of equal returns at 45 degrees
     )
+    returns.locator_params(nbins=8)
     returns.legend(frameon=True, framealpha=0.9)
     grid = _by_place(_rows(data, "fidelity", data.series[0]), "influence_ce")
-    picture = places.imshow(grid, cmap="viridis")
+    most = float(np.nanmax(grid))
+    picture = places.imshow(grid, cmap="viridis", vmin=0, vmax=most)
     for (row, column), value in np.ndenumerate(grid):
-        ink = "black" if value > grid.mean() else "white"
+        ink = "black" if value > most / 2 else "white"  # viridis is dark below its middle
         places.text(column, row, f"{value:.3f}", ha="center", va="center", color=ink, fontsize=8)
     places.set(title=f"{data.label(data.series[0])}: influence cross-entropy", xticks=[], yticks=[])
     places.grid(visible=False)
