@@ -5,19 +5,21 @@
 
 A pair is an embedded run and a distributed one of the same configuration, in the same minutes; what counts is
 their ratio. The rate is taken between the first and the last commit that was seen: starting processes and the
-last evaluation are apart ("whole": seconds of the whole runs, as their summaries say).
+last evaluation are apart ("whole": seconds of the whole runs, as their summaries say). Every process of the
+distributed run is named with its processor time and the most memory it held.
 """
 
 import json
-import os
 import shutil
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
 import click
+import psutil
 
 from dials_async.config import Config, load_config
 from dials_async.distributed.chaos import listener
@@ -55,9 +57,22 @@ class Rate:
         return (self.samples[-1][1] - self.samples[0][1]) / self.seconds
 
 
-def follow(honcho: Honcho, rate: Rate, at_each_look: Callable[[], None] = lambda: None) -> dict[str, float]:
-    """Watch a distributed run to its end; processor seconds of each of its processes."""
-    spent: dict[str, float] = {}
+@dataclass
+class Use:
+    """What a process has taken: processor seconds, and the most resident memory that was seen."""
+
+    cpu_s: float = 0.0
+    peak_mib: float = 0.0
+
+    def look(self, cpu_s: float, memory_mib: float) -> None:
+        """Take a sample."""
+        self.cpu_s = cpu_s
+        self.peak_mib = max(self.peak_mib, memory_mib)
+
+
+def follow(honcho: Honcho, rate: Rate, at_each_look: Callable[[], None] = lambda: None) -> dict[str, Use]:
+    """Watch a distributed run to its end; what each of its processes takes, as it announces it."""
+    uses: dict[str, Use] = {}
     connection = wait_to_connect(honcho.run, Event(), 120.0, lambda _: None)
     assert connection is not None
     try:
@@ -65,13 +80,15 @@ def follow(honcho: Honcho, rate: Rate, at_each_look: Callable[[], None] = lambda
             rate.look(connection.context)
             at_each_look()
             for presence in connection.registry.processes(honcho.run).values():
-                spent[str(presence.facts["name"])] = float(presence.facts["cpu_seconds"])
+                facts = presence.facts
+                use = uses.setdefault(str(facts["name"]), Use())
+                use.look(float(facts["cpu_seconds"]), float(facts["memory_mib"]))
             time.sleep(LOOK_S)
     except (BrokerError, StoreError):
         pass  # its servers are gone: it is over
     finally:
         connection.close()
-    return spent
+    return uses
 
 
 def embedded(config: Config, folder: Path) -> tuple[Rate, float]:
@@ -84,33 +101,32 @@ def embedded(config: Config, folder: Path) -> tuple[Rate, float]:
     return rate, time.monotonic() - start
 
 
-def distributed(config: Config, folder: Path, counts: dict[str, int]) -> tuple[Rate, float, dict[str, float]]:
-    """Rate and seconds of a distributed run, and the processor seconds of its servers while it learned."""
+def distributed(config: Config, folder: Path, counts: dict[str, int]) -> tuple[Rate, float, dict[str, Use]]:
+    """Rate and seconds of a distributed run, and what its processes and servers took."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     rate = Rate()
-    spent: dict[str, list[float]] = {"RabbitMQ": [], "Redis": []}
+    servers = {"RabbitMQ": Use(), "Redis": Use()}
     with Honcho(config, "bench", folder, counts) as honcho:
+        processes: dict[str, psutil.Process] = {}
 
         def look_at_servers() -> None:
-            for kind, samples in spent.items():
-                pid = listener(honcho.server(kind.lower()).port) if not samples else pids[kind]
-                pids[kind] = pid
-                if pid is not None:
-                    samples.append(cpu_seconds(pid))
+            for kind, use in servers.items():
+                if kind not in processes:
+                    pid = listener(honcho.server(kind.lower()).port)
+                    if pid is None:
+                        continue
+                    processes[kind] = psutil.Process(pid)
+                try:
+                    times, memory = processes[kind].cpu_times(), processes[kind].memory_info()
+                except psutil.NoSuchProcess:
+                    continue  # the run is over
+                use.look(times.user + times.system, memory.rss / 2**20)
 
-        pids: dict[str, int | None] = {}
-        facts = follow(honcho, rate, look_at_servers)
+        uses = follow(honcho, rate, look_at_servers)
         assert honcho.wait() == 0, honcho.log
     summary = json.loads((folder / "runs" / "bench" / SUMMARY).read_text())
-    used = {kind: times[-1] - times[0] for kind, times in spent.items()}
-    return rate, summary["wall_seconds"], {**used, **facts}
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return rate, summary["wall_seconds"], {**servers, **uses}
 
 
 @click.command()
@@ -130,17 +146,17 @@ def main(
     ratios, whole = [], []
     for pair in range(pairs):
         one, one_s = embedded(config, folder / "embedded")
-        two, two_s, spent = distributed(
+        two, two_s, uses = distributed(
             config, folder / "distributed", {"rollout": rollouts, "learner": learners}
         )
         ratios.append(two.value() / one.value())
         whole.append(one_s / two_s)
-        servers = ", ".join(f"{kind} {seconds:.1f} s" for kind, seconds in spent.items())
         click.echo(
             f"pair {pair + 1}: embedded {one.value():,.0f}, distributed {two.value():,.0f} agent-steps/s, "
-            f"ratio {ratios[-1]:.2f}; whole {one_s:.0f} and {two_s:.0f} s; "
-            f"processor time in {two.seconds:.0f} s: {servers}"
+            f"ratio {ratios[-1]:.2f}; whole {one_s:.0f} and {two_s:.0f} s"
         )
+        for name, use in uses.items():
+            click.echo(f"  {name:<16} {use.cpu_s:6.1f} s of processor  {use.peak_mib:6.0f} MiB")
     click.echo(
         f"median ratio {statistics.median(ratios):.2f}, whole {statistics.median(whole):.2f}; "
         f"{rollouts} rollout workers, {learners} learners"
