@@ -147,24 +147,33 @@ def _train(arguments: Iterable[str]) -> tuple[int, dict[str, Any]]:
     if not sys.stderr.isatty():
         command.append("--quiet")
     environment = {**os.environ, "DIALS_RUNS": str(experiment_runs()), "DIALS_METRICS_ADDRESS": "off"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
-    watch = MemoryWatch(process.pid)
     told: list[int] = []
+    pids: list[int] = []
+
+    def pass_on() -> None:
+        for pid in pids:
+            # A terminal sends Ctrl-C to the run too, and a second one would end it at once: SIGTERM does not.
+            # Popen.terminate() may reap the run, whose usage wait4() would then never tell.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
     def stop(number: int, _: object) -> None:
         told.append(number)
-        # A terminal sends Ctrl-C to the run too, and a second one would end it at once: SIGTERM does not.
-        # Popen.terminate() may reap the run, whose usage wait4() would then never tell.
-        with suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGTERM)
+        pass_on()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+        watch = MemoryWatch(process.pid)
+        pids.append(process.pid)
+        if told:  # while it was being started
+            pass_on()
         _, status, usage = os.wait4(process.pid, 0)
+        pids.clear()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        memory = watch.stop()
+    memory = watch.stop()
     process.returncode = os.waitstatus_to_exitcode(status)
     # Told before it could save anything, a run ends with another code: it was stopped all the same.
     return _STOPPED if told else process.returncode, {
