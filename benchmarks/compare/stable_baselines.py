@@ -2,8 +2,8 @@
 
 The IALS is that of one agent of a finished run: its compiled local simulator under the run's newest AIP. Both
 learners get the run's own PPO settings: rate and entropy with their schedules, gamma, lambda, clip, epochs,
-minibatch, 64-64 tanh networks, episodes an update, steps. Reported: agent-steps/s, all included, and the
-return on fresh IALS episodes by wall time.
+minibatch, 64-64 tanh networks, episodes an update, steps. Reported: agent-steps/s, evaluations left out,
+and the return on fresh IALS episodes by wall time.
 
 python benchmarks/compare/stable_baselines.py RUN --csv points.csv
 """

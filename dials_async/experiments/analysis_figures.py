@@ -40,7 +40,8 @@ def fidelity(data: Data) -> "Figure":
     for (row, column), value in np.ndenumerate(grid):
         ink = "black" if value > most / 2 else "white"  # viridis is dark below its middle
         places.text(column, row, f"{value:.3f}", ha="center", va="center", color=ink, fontsize=8)
-    places.set(title=f"{data.label(data.series[0])}: influence cross-entropy", xticks=[], yticks=[])
+    places.set(title=f"{data.label(data.series[0])}: influence cross-entropy", xlabel="place in the grid")
+    places.set(xticks=[], yticks=[])
     places.grid(visible=False)
     figure.colorbar(picture, ax=places, label="nats per source", shrink=0.8)
     return figure

@@ -24,7 +24,7 @@ from dials_async.experiments.panels import (
     simulator_colour,
     styled,
 )
-from dials_async.experiments.statistics import all_series, curve
+from dials_async.experiments.statistics import all_series, curve, references
 from dials_async.experiments.tables import PHASES, Tables, number
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def _influence(data: Data) -> "Figure":
         title=f"{data.series[0].preset}: error of the influence predictors",
         xlabel="million steps per agent",
         ylabel="cross-entropy, nats per source",
+        ylim=(0, None),
     )
     legend_below(figure, axes)
     return figure
@@ -102,7 +103,7 @@ def _scaling(data: Data) -> "Figure":
         label = SIMULATOR_LABELS[simulator]
         runs = [one for one in data.series if one.simulator == simulator]
         variants = list(dict.fromkeys(one.variant for one in runs))
-        for variant, marker in zip(variants, cycle("oDs^v"), strict=False):
+        for variant, marker, crosses in zip(variants, cycle("oDs^v"), cycle("x+1234"), strict=False):
             ours = [one for one in runs if one.variant == variant]
             million = number(ours[0].rows[0], "steps") * ours[0].projection / 1e6
             name = f"{label}, {million:.0f} M steps{'' if ours[0].projection == 1 else ', projected'}"
@@ -120,7 +121,7 @@ def _scaling(data: Data) -> "Figure":
             times.plot(
                 *(agents, projected),
                 color=colour,
-                marker="x",
+                marker=crosses,
                 linestyle="--",
                 label=f"{name}, a core an agent",
             )
@@ -131,6 +132,13 @@ def _scaling(data: Data) -> "Figure":
                 published.agents, published.returns, label=f"{label}, published, 4 M steps", **hollow
             )
             times.plot(published.agents, published.hours, label=f"{label}, published, 4 M steps", **hollow)
+    best = {
+        one.agents: max(found.values())
+        for one in data.series
+        if (found := references(data.tables, one.preset)["measured"])
+    }
+    returns.plot(*zip(*best.items(), strict=True), color=GREY, linestyle="--", linewidth=0.9)
+    times.plot([], [], color=GREY, linestyle="--", linewidth=0.9, label="best scripted policy")
     sizes = sorted({one.agents for one in data.series} | {4, 25, 49, 100})
     for axes in (returns, times):
         axes.set_xscale("log", base=2)

@@ -15,8 +15,9 @@ from dials_async.experiments.tables import PHASES, Tables, number, numbers
 from dials_async.runtime.folder import write_atomically
 
 _CAPTION = (
-    "Lines are means over seeds, bands one standard error. Dashed: scripted policies; dotted or hollow: "
-    "published by Suau et al. Points on the way are evaluations of fewer episodes than the last one."
+    "Lines are means over seeds, bands and bars one standard error, where there is more than one seed. "
+    "Dashed: scripted policies; dotted or hollow: published by Suau et al. Points on the way are evaluations "
+    "of fewer episodes than the last one."
 )
 
 #: Heads of the columns that say which runs a row of any table is of.
@@ -38,7 +39,8 @@ _ANALYSES: dict[str, tuple[Sequence[str], Sequence[str], str]] = {
         ("return on the GS", "return on the IALS", "bits differ, mean", "at most", "influence CE"),
         ("gs_return", "ials_return", "bit_difference_mean", "bit_difference_max", "influence_ce"),
         "The final policies and predictors in both simulators, means over agents and seeds. Bits: how much "
-        "more or less often a bit of the local state is set.",
+        "more or less often a bit of the local state is set. In the figures a point is an agent of one seed, "
+        "with the standard errors of its two returns.",
     ),
     "theory": (
         ("AIP version", "xi", "xi of the worst history", "bound on the value", "change of the value"),
@@ -74,9 +76,9 @@ def write_page(
         *(f"![{name}]({name}.png)" for name in figures),
         "## What it took",
         _cost(experiment, tables, catalogue),
-        "Made by this command, which runs what is missing and goes on where it was cut off; with `--redraw` "
+        "Made by what follows, which runs what is missing and goes on where it was cut off; with `--redraw` "
         "it only makes the figures and this page from the CSV files again:",
-        f"```sh\ndials experiment {experiment.name}\n```",
+        "\n".join(["```sh", *_commands(experiment, tables, catalogue), "```"]),
     ]
     path = folder / PAGE
     write_atomically(path, "\n\n".join(part for part in parts if part) + "\n")
@@ -137,7 +139,7 @@ def _analysis(name: str, tables: Tables, catalogue: Catalogue, series: Sequence[
 
 def _refreshes(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str]:
     """What refreshes did to the cross-entropy, means over refreshes and seeds, by series."""
-    header = ("refreshes", "CE fell at", "before", "after", "marginal", "s each")
+    header = ("refreshes", "CE fell at", "in evaluations at", "before", "after", "marginal", "s each")
     lines = [[*_NAMES, *header]]
     for one in series:
         rows = [row for run in one.rows for row in tables.of("refreshes", run["trial"])]
@@ -148,19 +150,34 @@ def _refreshes(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -
             f"{np.mean(numbers(rows, column)):.4f}" for column in ("ce_before", "ce_after", "ce_marginal")
         ]
         fell = sum(new < old for old, new in zip(before, after, strict=True))
+        seen = sum(_fell_in_evaluations(tables, run["trial"]) for run in one.rows)
         lines.append(
             [
                 *_names(one, catalogue),
-                *(str(len(rows)), str(fell), *means, f"{np.mean(numbers(rows, 'seconds')):.1f}"),
+                *(str(len(rows)), str(fell), str(seen), *means, f"{np.mean(numbers(rows, 'seconds')):.1f}"),
             ]
         )
     text = (
         "Cross-entropy of the influence predictors before and after each refresh, nats per source, on the "
         "tenth of that refresh's GS data that is held out; by it the epoch is chosen too, so it cannot rise. "
-        "Means over refreshes, the first one, of untrained predictors, included. Marginal: always predicting "
-        "how often each source is what. Curves, where there is a figure, are of the evaluations' episodes."
+        "In evaluations: from the last one before a refresh to the next, on episodes that nothing was chosen "
+        "on (policies change too in between). Means over refreshes, the first one, of untrained predictors, "
+        "included. Marginal: always predicting each source's average frequencies. In the figures curves are "
+        "of the evaluations' episodes, vertical bars of the first seed's refreshes, on their held-out data."
     )
     return text, _markdown(lines)
+
+
+def _fell_in_evaluations(tables: Tables, trial: str) -> int:
+    """Refreshes around which the cross-entropy on the evaluations' episodes fell."""
+    curve = tables.of("curves", trial)
+    fell = 0
+    for refresh in tables.of("refreshes", trial):
+        at = number(refresh, "steps")
+        before = [number(row, "influence_ce_mean") for row in curve if number(row, "steps") <= at]
+        after = [number(row, "influence_ce_mean") for row in curve if number(row, "steps") > at]
+        fell += bool(before and after and after[0] < before[-1])
+    return fell
 
 
 def _breakdown(catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str]:
@@ -244,6 +261,22 @@ def _cost(experiment: Experiment, tables: Tables, catalogue: Catalogue) -> str:
         "Every run with its command: [runs.csv](runs.csv).",
     )
     return f"{sentences[0]}, {' '.join(sentences[1:])}"
+
+
+def _commands(experiment: Experiment, tables: Tables, catalogue: Catalogue) -> list[str]:
+    """The quick budget, and a command for each number of seeds that runs of the full one alone have."""
+    command = f"dials experiment {experiment.name}"
+    quick = {trial.name for trial in catalogue.plan(experiment, "quick")}
+    seeds: dict[str, int] = {}
+    for row in tables.rows["runs"]:
+        if row["trial"] not in quick:
+            series = row["trial"].rpartition(".")[0]
+            seeds[series] = max(seeds.get(series, 0), int(row["seed"]))
+    further = []
+    for n in sorted(set(seeds.values())):
+        only = " ".join(f"--only {series}" for series, most in sorted(seeds.items()) if most == n)
+        further.append(f"{command} --budget full --seeds {n} {only}")
+    return [command, *further]
 
 
 def in_words(mean: Mean) -> str:
