@@ -137,8 +137,9 @@ def _scaling(data: Data) -> "Figure":
         for one in data.series
         if (found := references(data.tables, one.preset)["measured"])
     }
-    returns.plot(*zip(*best.items(), strict=True), color=GREY, linestyle="--", linewidth=0.9)
-    times.plot([], [], color=GREY, linestyle="--", linewidth=0.9, label="best scripted policy")
+    scripted = {"color": GREY, "linestyle": "--", "linewidth": 0.9, "label": "best scripted policy"}
+    returns.plot(list(best), list(best.values()), **scripted)
+    times.plot([], [], **scripted)  # the legend's
     sizes = sorted({one.agents for one in data.series} | {4, 25, 49, 100})
     for axes in (returns, times):
         axes.set_xscale("log", base=2)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dials_async.experiments import figures
@@ -25,6 +26,12 @@ def written(tmp_path: Path) -> Path:
 def drawn(folder: Path) -> dict[str, Figure]:
     catalogue, experiment = small_catalogue()
     return figures.draw(experiment, read_tables(folder), catalogue)
+
+
+def line(axes: Axes, label: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Places and values of the line of that name."""
+    (found,) = [one for one in axes.get_lines() if one.get_label() == label]
+    return tuple(found.get_xdata()), tuple(found.get_ydata())
 
 
 def test_curves_are_means_over_seeds_and_bands_their_standard_error(written: Path) -> None:
@@ -56,8 +63,9 @@ def test_scaling_shows_our_means_beside_the_published_ones(written: Path) -> Non
     assert list(slow.get_xdata()) == list(fast.get_xdata()) == [4]
     assert [*slow.get_ydata(), *fast.get_ydata()] == [5.0, 8.5]
     published = catalogue.published["warehouse", "dials"]
-    assert tuple(returns.get_lines()[-1].get_ydata()) == published.returns
-    assert tuple(hours.get_lines()[-1].get_ydata()) == published.hours
+    assert line(returns, "DIALS, published, 4 M steps") == (published.agents, published.returns)
+    assert line(hours, "DIALS, published, 4 M steps") == (published.agents, published.hours)
+    assert line(returns, "best scripted policy") == ((4,), (5.0,))
     assert hours.get_lines()[0].get_ydata()[0] == pytest.approx(90 / 3600)
     # 90 CPU seconds, of rollouts and updates, shared by four cores
     assert hours.get_lines()[1].get_ydata()[0] == pytest.approx(90 / 4 / 3600)
@@ -153,9 +161,45 @@ def test_the_page_says_what_came_out_what_it_cost_and_what_is_missing(written: P
     assert "2 cores, abacus, 1.5 GiB" in text
     assert "![learning-warehouse-4](learning-warehouse-4.png)" in text
     assert "oldest 5" in text
-    assert "| warehouse-4 | DIALS | slowly | 2 | 2 | 1.4000 | 0.5000 | 0.6000 | 1.0 |" in text
+    assert "| warehouse-4 | DIALS | slowly | 2 | 2 | 2 | 1.4000 | 0.5000 | 0.6000 | 1.0 |" in text
+    assert "```sh\ndials experiment small\n```" in text
     assert "| warehouse-4 | DIALS | slowly | 0.0 | 0.0 | 67.5 | 22.5 | 0.0 | 90 |" in text
     assert "| warehouse-4 | DIALS | quickly | children | 4 | 100 | 390 |" in text
+
+
+def test_runs_of_the_full_budget_alone_are_made_by_a_command_of_their_own(written: Path) -> None:
+    catalogue, experiment = small_catalogue()
+    tables = read_tables(written)
+    (first, *_) = tables.rows["runs"]
+    tables.rows["runs"] += [
+        {
+            **first,
+            "trial": f"warehouse-25.dials.{variant}.s{seed}",
+            "preset": "warehouse-25",
+            "seed": f"{seed}",
+        }
+        for variant, seeds in (("slow", 1), ("fast", 2))
+        for seed in range(1, seeds + 1)
+    ]
+    commands = write_page(experiment, tables, catalogue, [], written).read_text().split("```")[-2]
+    assert commands.splitlines()[1:] == [
+        "dials experiment small",
+        "dials experiment small --budget full --seeds 1 --only warehouse-25.dials.slow",
+        "dials experiment small --budget full --seeds 2 --only warehouse-25.dials.fast",
+    ]
+
+
+def test_a_refresh_counts_in_evaluations_if_the_next_one_has_a_lower_error(written: Path) -> None:
+    catalogue, experiment = small_catalogue()
+    tables = read_tables(written)
+    row = "| warehouse-4 | DIALS | slowly | 2 | 2 | {} |"
+    assert row.format(2) in write_page(experiment, tables, catalogue, [], written).read_text()
+    # When the error of one seed does not fall between the evaluations before and after its refresh
+    tables.rows["curves"] = [
+        {**one, "influence_ce_mean": "0.5"} if one["trial"] == "warehouse-4.dials.slow.s1" else one
+        for one in tables.rows["curves"]
+    ]
+    assert row.format(1) in write_page(experiment, tables, catalogue, [], written).read_text()
 
 
 @pytest.mark.parametrize(
