@@ -26,6 +26,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,  # else the grid hides the lines of references
     "grid.color": LIGHT,
     "axes.edgecolor": GREY,
     "svg.fonttype": "none",
