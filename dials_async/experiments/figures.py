@@ -25,7 +25,7 @@ from dials_async.experiments.panels import (
     styled,
 )
 from dials_async.experiments.statistics import all_series, curve, references
-from dials_async.experiments.tables import PHASES, Tables, number
+from dials_async.experiments.tables import PHASES, Tables, number, numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +75,15 @@ def _influence(data: Data) -> "Figure":
     for one, colour in data.coloured():
         line = curve(data.tables, one, "influence_ce_mean")
         band(axes, line.steps / 1e6, line, colour, data.label(one))
-        for row in data.tables.of("refreshes", one.rows[0]["trial"]):
+        refreshes = data.tables.of("refreshes", one.rows[0]["trial"])
+        marginal = numbers(refreshes, "ce_marginal")
+        axes.plot(
+            *([step / 1e6 for step in numbers(refreshes, "steps")], marginal),
+            color=colour,
+            linestyle=":",
+            linewidth=1.2,
+        )
+        for row in refreshes:
             at = number(row, "steps") / 1e6
             axes.plot(
                 [at, at],
@@ -91,6 +99,7 @@ def _influence(data: Data) -> "Figure":
         ylabel="cross-entropy, nats per source",
         ylim=(0, None),
     )
+    axes.plot([], [], color=GREY, linestyle=":", linewidth=1.2, label="average frequencies alone")
     legend_below(figure, axes)
     return figure
 
@@ -123,7 +132,7 @@ def _scaling(data: Data) -> "Figure":
                 color=colour,
                 marker=crosses,
                 linestyle="--",
-                label=f"{name}, a core an agent",
+                label=f"{name}, a core an agent (projected)",
             )
         published = data.catalogue.published.get((domain, simulator))
         if published and runs:

@@ -101,7 +101,7 @@ def _source(experiment: Experiment) -> str:
 
 def _table(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> str:
     header = (*_NAMES, "seeds", "return", "greedy", "published", "influence CE")
-    lines = [[*header, "wall s", "agent-steps/s", "CPU h", "memory MiB", "a core an agent, s"]]
+    lines = [[*header, "wall s", "agent-steps/s", "CPU h", "memory MiB", "a core an agent, s, projected"]]
     for one in series:
         published = references(tables, one.preset)["published"]
         rates = [
@@ -139,7 +139,7 @@ def _analysis(name: str, tables: Tables, catalogue: Catalogue, series: Sequence[
 
 def _refreshes(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str]:
     """What refreshes did to the cross-entropy, means over refreshes and seeds, by series."""
-    header = ("refreshes", "CE fell at", "in evaluations at", "before", "after", "marginal", "s each")
+    header = ("refreshes", "CE fell at", "before", "after", "marginal", "s each")
     lines = [[*_NAMES, *header]]
     for one in series:
         rows = [row for run in one.rows for row in tables.of("refreshes", run["trial"])]
@@ -150,34 +150,21 @@ def _refreshes(tables: Tables, catalogue: Catalogue, series: Sequence[Series]) -
             f"{np.mean(numbers(rows, column)):.4f}" for column in ("ce_before", "ce_after", "ce_marginal")
         ]
         fell = sum(new < old for old, new in zip(before, after, strict=True))
-        seen = sum(_fell_in_evaluations(tables, run["trial"]) for run in one.rows)
         lines.append(
             [
                 *_names(one, catalogue),
-                *(str(len(rows)), str(fell), str(seen), *means, f"{np.mean(numbers(rows, 'seconds')):.1f}"),
+                *(str(len(rows)), str(fell), *means, f"{np.mean(numbers(rows, 'seconds')):.1f}"),
             ]
         )
     text = (
         "Cross-entropy of the influence predictors before and after each refresh, nats per source, on the "
         "tenth of that refresh's GS data that is held out; by it the epoch is chosen too, so it cannot rise. "
-        "In evaluations: from the last one before a refresh to the next, on episodes that nothing was chosen "
-        "on (policies change too in between). Means over refreshes, the first one, of untrained predictors, "
-        "included. Marginal: always predicting each source's average frequencies. In the figures curves are "
-        "of the evaluations' episodes, vertical bars of the first seed's refreshes, on their held-out data."
+        "Means over refreshes, the first one, of untrained predictors, included. Marginal: always predicting "
+        "each source's average frequencies. In the figures curves are of the evaluations' episodes, on which "
+        "nothing is chosen; vertical bars are the first seed's refreshes, on their held-out data, and dotted "
+        "lines the marginal there."
     )
     return text, _markdown(lines)
-
-
-def _fell_in_evaluations(tables: Tables, trial: str) -> int:
-    """Refreshes around which the cross-entropy on the evaluations' episodes fell."""
-    curve = tables.of("curves", trial)
-    fell = 0
-    for refresh in tables.of("refreshes", trial):
-        at = number(refresh, "steps")
-        before = [number(row, "influence_ce_mean") for row in curve if number(row, "steps") <= at]
-        after = [number(row, "influence_ce_mean") for row in curve if number(row, "steps") > at]
-        fell += bool(before and after and after[0] < before[-1])
-    return fell
 
 
 def _breakdown(catalogue: Catalogue, series: Sequence[Series]) -> tuple[str, str]:
