@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
 
-.PHONY: help demo test services sumo browser lint bench clean
+.PHONY: help demo test services sumo browser lint bench pictures clean
 
 help:
 	@echo "make demo    train 4 warehouse robots and write runs/$(DEMO)/report.html (first time: 2-4 minutes, then half a minute)"
@@ -13,6 +13,7 @@ help:
 	@echo "make test    the whole test suite (about 20 minutes)"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   throughput of this machine"
+	@echo "make pictures  take README's pictures of pages again (docs/images/)"
 	@echo "make clean   remove .venv and caches (not runs/)"
 
 # Reinstalled only when the list of dependencies changed.
@@ -56,6 +57,9 @@ lint: .venv/.installed-dev
 
 bench: .venv/.installed
 	@for part in rollout learn aip gs; do $(BIN)/dials bench $$part || exit 1; done
+
+pictures: .venv/.installed-dev demo browser
+	@$(BIN)/python scripts/pictures.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

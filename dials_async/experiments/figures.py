@@ -76,13 +76,8 @@ def _influence(data: Data) -> "Figure":
         line = curve(data.tables, one, "influence_ce_mean")
         band(axes, line.steps / 1e6, line, colour, data.label(one))
         refreshes = data.tables.of("refreshes", one.rows[0]["trial"])
-        marginal = numbers(refreshes, "ce_marginal")
-        axes.plot(
-            *([step / 1e6 for step in numbers(refreshes, "steps")], marginal),
-            color=colour,
-            linestyle=":",
-            linewidth=1.2,
-        )
+        steps = [step / 1e6 for step in numbers(refreshes, "steps")]
+        axes.plot(steps, numbers(refreshes, "ce_marginal"), color=colour, linestyle=":", linewidth=1.2)
         for row in refreshes:
             at = number(row, "steps") / 1e6
             axes.plot(
