@@ -154,7 +154,10 @@ def influence_finding(run: Run) -> str:
     if math.isnan(before) or math.isnan(after):
         return ""
     which = "The only refresh" if len(table["steps"]) == 1 else "The last refresh"
-    text = f"{which} brought it from {quantity(before)} to {quantity(after)} nats"
+    if quantity(before) == quantity(after):
+        text = f"{which} left it at {quantity(after)} nats"
+    else:
+        text = f"{which} brought it from {quantity(before)} to {quantity(after)} nats"
     if math.isnan(marginal):
         return text + "."
     if after >= marginal:

@@ -187,6 +187,29 @@ def test_predictors_without_skill_are_called_out(tmp_path: Path) -> None:
     assert "no better than the marginal frequencies (0.70)" in page.text
 
 
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [(0.181, "refresh left it at 0.18 nats"), (0.161, "refresh brought it from 0.18 to 0.16 nats")],
+)
+def test_a_refresh_that_changed_nothing_to_see_is_not_told_as_a_change(
+    after: float, words: str, tmp_path: Path
+) -> None:
+    folder = write_run(tmp_path / "run")
+    row = {
+        "aip_version": 1,
+        "steps": 0,
+        "ce_before": 0.184,
+        "ce_after": after,
+        "ce_marginal": 0.3,
+        "seconds": 1,
+    }
+    write_csv(folder / "refreshes.csv", [row])
+
+    _, page = report_of(folder)
+
+    assert words in page.text
+
+
 def test_a_difference_within_the_error_is_not_called_a_win(tmp_path: Path) -> None:
     close = {"age-distance": 14.2, "random": 1.5}
 
