@@ -1,6 +1,5 @@
 """What the tests of the page have in common: how to look at it, and how to have it ask."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +10,6 @@ from dials_async.dashboard import Dashboard
 from .conftest import Told
 
 Serving = Callable[[Any], tuple[Dashboard, Told]]
-
-#: Written in an hour: on a machine that is busy with other tests no run falls silent.
-SOON = time.time() + 3600
 
 #: Counts the pixels of a chart that are not empty.
 INK = """(selector) => {
@@ -32,8 +28,14 @@ def fits(page: Page) -> bool:
 
 
 def ask_again(page: Page) -> None:
-    """Have the page ask for the state now, and wait until it drew it."""
-    page.wait_for_timeout(20)  # an answer on its way is drawn first
-    with page.expect_response("**/state"):
-        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    page.wait_for_timeout(20)
+    """Have the page ask for the state now, and wait until it drew it; an answer on its way is drawn first."""
+    page.evaluate(
+        """async () => {
+          const idle = async () => {
+            while (drawn < asked) await new Promise((resolve) => setTimeout(resolve, 5));
+          };
+          await idle();
+          document.dispatchEvent(new Event("visibilitychange"));
+          await idle();
+        }"""
+    )

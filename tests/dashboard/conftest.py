@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from dials_async.dashboard import Dashboard, serve
 
@@ -15,6 +15,18 @@ ARGUMENTS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+
+#: Milliseconds, never reached by a test that passes.
+LONG_MS = 60_000
+expect.set_options(timeout=LONG_MS)
+
+#: Counts what the page asks for, and what it has drawn: then it sets the timer for the next question.
+COUNTING = """
+window.asked = window.drawn = 0;
+const ask = window.fetch, later = window.setTimeout;
+window.fetch = (...all) => { window.asked++; return ask(...all); };
+window.setTimeout = (what, ms, ...all) => { window.drawn += ms === 2000; return later(what, ms, ...all); };
+"""
 
 Open = Callable[..., Page]
 
@@ -57,7 +69,8 @@ def open_page(browser: Browser, complaints: list[str]) -> Iterator[Open]:
     def open_one(url: str, width: int = 1400, height: int = 900, **context: Any) -> Page:
         page = browser.new_page(viewport={"width": width, "height": height}, **context)
         pages.append(page)
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(LONG_MS)
+        page.add_init_script(COUNTING)
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(f"{error}\n{error.stack}"))
         page.on(

@@ -17,6 +17,9 @@ import pytest
 
 from .synthetic import CONFIG, live, write
 
+#: Never reached by a test that passes.
+LONG_S = 100.0
+
 COMMAND = (sys.executable, "-m", "dials_async", "dashboard")
 
 
@@ -57,14 +60,14 @@ def first_line(process: subprocess.Popen[str]) -> str:
 
 def state_at(line: str) -> dict[str, object]:
     url = line.partition(": ")[2].partition(" ")[0]
-    with urllib.request.urlopen(f"{url}state", timeout=10) as answer:
+    with urllib.request.urlopen(f"{url}state", timeout=LONG_S) as answer:
         state: dict[str, object] = json.load(answer)
     return state
 
 
 def refused(*arguments: str) -> str:
     """The one line of an error with exit code 2."""
-    done = subprocess.run([*COMMAND, *arguments], check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*COMMAND, *arguments], check=False, capture_output=True, text=True, timeout=LONG_S)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
@@ -83,7 +86,7 @@ def test_it_says_where_it_is_and_ends_quietly(
     assert state_at(line)["state"] == "running"
 
     process.send_signal(end)
-    rest, errors = process.communicate(timeout=20)
+    rest, errors = process.communicate(timeout=LONG_S)
 
     assert (process.returncode, rest.strip(), errors) == (0, "", "")
 
@@ -175,11 +178,11 @@ def test_a_browser_is_opened_where_somebody_looks(
         process = start(started, "demo", *arguments, out=out)
         line = shown.readline()
         state_at(line)
-        deadline = time.monotonic() + (20 if opens else 1)
+        deadline = time.monotonic() + (LONG_S if opens else 1)
         while not opened.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=20)
+        process.wait(timeout=LONG_S)
     assert opened.exists() == opens
     if opens:
         assert opened.read_text().strip() in line

@@ -13,21 +13,19 @@ from runtime.small import small_config
 from dials_async.dashboard import FolderSource, serve
 from dials_async.runtime import training
 
-from .browsing import CHARTS, INK, SOON, Serving, ask_again, fits
+from .browsing import CHARTS, INK, Serving, ask_again, fits
 from .conftest import Open
 from .synthetic import live
 
 CASES: dict[str, dict[str, Any]] = {
-    "4 agents, half way": live(0.5, at=SOON),
-    "4 agents, at the start": live(0.0, at=SOON),
-    "4 agents, complete": live(1.0, state="complete", at=SOON),
-    "100 agents, many processes": live(0.5, agents=100, lag=3, at=SOON),
-    "100 agents, stuck": live(
-        0.3, agents=100, lag=1, stuck=("no rollout worker ('dials worker rollout')",), at=SOON
-    ),
-    "global simulator": live(0.5, simulator="gs", at=SOON),
-    "untrained": live(0.5, simulator="untrained", at=SOON),
-    "failed": live(0.5, state="failed", at=SOON),
+    "4 agents, half way": live(0.5),
+    "4 agents, at the start": live(0.0),
+    "4 agents, complete": live(1.0, state="complete"),
+    "100 agents, many processes": live(0.5, agents=100, lag=3),
+    "100 agents, stuck": live(0.3, agents=100, lag=1, stuck=("no rollout worker ('dials worker rollout')",)),
+    "global simulator": live(0.5, simulator="gs"),
+    "untrained": live(0.5, simulator="untrained"),
+    "failed": live(0.5, state="failed"),
 }
 
 
@@ -154,7 +152,7 @@ def test_a_run_without_trained_predictors_says_so(
 def test_many_refreshes_are_thinned_and_the_key_says_so(
     n: int, words: str, serving: Serving, open_page: Open
 ) -> None:
-    value = live(0.5, at=SOON)
+    value = live(0.5)
     seconds = value["now"]["seconds"]
     first = value["now"]["refreshes"][0]
     value["now"]["refreshes"] = [first | {"seconds_in_run": seconds * (k + 1) / n} for k in range(n)]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from .browsing import SOON, Serving, ask_again, fits
+from .browsing import Serving, ask_again, fits
 from .conftest import Open
 from .synthetic import live
 
@@ -33,7 +33,7 @@ def damaged(value: Any, damage: Any, at: str = "") -> Iterator[tuple[str, Any]]:
 def test_whatever_is_missing_or_of_the_wrong_kind_the_rest_is_shown(
     damage: Any, serving: Serving, open_page: Open, complaints: list[str]
 ) -> None:
-    whole = live(0.5, lag=1, at=SOON)
+    whole = live(0.5, lag=1)
     dashboard, told = serving(whole)
     page = open_page(dashboard.url)
     page.wait_for_selector("#card-return canvas")

@@ -10,8 +10,9 @@ import pytest
 from playwright.sync_api import expect
 
 from dials_async.dashboard import FolderSource, serve
+from dials_async.servers.private import lasting_port
 
-from .browsing import CHARTS, SOON, Serving, ask_again, fits
+from .browsing import CHARTS, Serving, ask_again, fits
 from .conftest import Open, Told
 from .synthetic import live, write
 
@@ -41,7 +42,7 @@ def test_news_that_stop_are_told_and_news_that_come_back_too(serving: Serving, o
 
 
 def test_a_silent_run_shows_nothing_as_if_it_went_on(serving: Serving, open_page: Open) -> None:
-    dashboard, told = serving(live(0.5, at=SOON))
+    dashboard, told = serving(live(0.5))
     page = open_page(dashboard.url)
     rate = page.locator(".tile").first
     expect(rate).to_contain_text("126,500")
@@ -103,7 +104,7 @@ def test_what_is_left_follows_the_recent_rate_and_not_a_pause(
     parts: tuple[tuple[float, float], ...], now: float, left: str, serving: Serving, open_page: Open
 ) -> None:
     history, seconds, total = history_of(*parts)
-    value = live(0.5, at=SOON)
+    value = live(0.5)
     value["history"] = history
     value["now"] |= {"total_agent_steps": total, "seconds": seconds, "agent_steps_per_second": now}
     value["now"] |= {"agents": 4, "steps_done": total / 4, "steps": total / 2}
@@ -139,7 +140,7 @@ def test_curves_grow_while_the_run_trains(growing: Path, open_page: Open, compla
     before = {card: page.evaluate(picture, card) for card in CHARTS}
     rows_before, title_before = rows.count(), page.title()
 
-    expect(rows.nth(rows_before + 1)).to_be_attached(timeout=60_000)  # two more, so at least two answers
+    expect(rows.nth(rows_before + 1)).to_be_attached()  # two more, so at least two answers
 
     for card in CHARTS:
         assert page.evaluate(picture, card) != before[card], card
@@ -150,7 +151,8 @@ def test_curves_grow_while_the_run_trains(growing: Path, open_page: Open, compla
 
 
 def test_it_comes_back_after_the_server_was_away(open_page: Open, complaints: list[str]) -> None:
-    dashboard = serve(Told(live(0.3)), "127.0.0.1:0")
+    address = f"127.0.0.1:{lasting_port()}"
+    dashboard = serve(Told(live(0.3)), address)
     page = open_page(dashboard.url)
     expect(page.locator("#headline")).to_contain_text("29 % done")
 
@@ -159,7 +161,7 @@ def test_it_comes_back_after_the_server_was_away(open_page: Open, complaints: li
     expect(page.get_by_role("alert")).to_contain_text("dials dashboard demo")
     expect(page.locator("#headline")).to_contain_text("29 % done")
 
-    again = serve(Told(live(0.6)), dashboard.url.removeprefix("http://").rstrip("/"))
+    again = serve(Told(live(0.6)), address)
     expect(page.locator("#headline")).to_contain_text("59 % done")
     expect(page.get_by_role("alert")).to_be_empty()
     # Chromium itself notes each request that nobody answered.
