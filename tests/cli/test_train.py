@@ -134,7 +134,7 @@ def as_process(*arguments: str, **environment: str) -> subprocess.CompletedProce
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        timeout=120,
+        timeout=300,
         check=False,
     )
 

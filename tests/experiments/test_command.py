@@ -17,6 +17,9 @@ from dials_async.experiments.catalogue import load_catalogue
 
 from .made_up import small_tables
 
+#: Never reached by a test that passes.
+LONG_S = 300.0
+
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +96,7 @@ def stop_with(process: "subprocess.Popen[str]", number: signal.Signals) -> list[
         os.killpg(process.pid, number)  # as a terminal does: to the run too
     else:
         process.send_signal(number)
-    _, said = process.communicate(timeout=100)
+    _, said = process.communicate(timeout=LONG_S)
     assert process.returncode == 130
     return said.splitlines()
 
@@ -102,8 +105,10 @@ def stop_with(process: "subprocess.Popen[str]", number: signal.Signals) -> list[
 def test_a_signal_saves_the_run_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
     process = begin_lag(tmp_path / "runs")
     folder = tmp_path / "runs" / "experiments" / "warehouse-4.dials.lag0.s1"
-    deadline = time.monotonic() + 200
-    while not (folder / "metrics.csv").exists() and time.monotonic() < deadline:
+    deadline = time.monotonic() + LONG_S
+    while not (folder / "metrics.csv").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline, "nothing is measured"
         time.sleep(0.05)
     said = stop_with(process, number)
     assert said[-1] == "dials: stopped; the same command goes on where it was"
@@ -116,8 +121,9 @@ def test_a_signal_that_comes_too_early_for_the_run_stops_the_experiment(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     process = begin_lag(tmp_path / "runs")
-    deadline = time.monotonic() + 100
-    while not psutil.Process(process.pid).children() and time.monotonic() < deadline:
+    deadline = time.monotonic() + LONG_S
+    while not psutil.Process(process.pid).children():
+        assert time.monotonic() < deadline, "no run begins"
         time.sleep(0.001)
     time.sleep(0.1)  # the run has begun, and is importing
     said = stop_with(process, number)

@@ -57,7 +57,6 @@ def session(
     config: Config,
     resume: bool = False,
     stop_when: Callable[[EmbeddedRun], bool] | None = None,
-    deadline_s: float = DEADLINE_S,
 ) -> tuple[EmbeddedRun, bool]:
     """One session: to the end, or until another thread sees ``stop_when``. Returns (run, complete)."""
     compile_kernels(config, quiet=True)  # not on the clock of the deadline
@@ -65,7 +64,7 @@ def session(
     over = threading.Event()
 
     def watch_from_outside() -> None:
-        deadline = time.monotonic() + deadline_s
+        deadline = time.monotonic() + DEADLINE_S
         while not over.wait(0.002):
             if time.monotonic() > deadline or (stop_when is not None and stop_when(run)):
                 run.context.stop.set()

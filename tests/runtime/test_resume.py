@@ -21,7 +21,7 @@ from dials_async.runtime import training
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.folder import create_run
 from dials_async.runtime.results import weights_sha256
-from runtime.small import SMALL, as_options, evaluations, session, small_config, train_to_the_end
+from runtime.small import DEADLINE_S, SMALL, as_options, evaluations, session, small_config, train_to_the_end
 
 #: 10 updates, 4 refreshes (one of them between evaluations), 6 evaluations.
 LONGER = ("run.steps=16000", "schedule.refresh_steps=4800")
@@ -105,7 +105,7 @@ def test_a_run_on_the_gs_that_stopped_between_the_commits_of_two_groups_can_be_r
         run, _ = session(tmp_path, config)
     if run.steps_by_group() != {0: 4800, 1: 3200}:
         raise RuntimeError(f"this test did not bring about what it is for: {run.steps_by_group()}")
-    run, complete = session(tmp_path, config, resume=True, deadline_s=5.0)
+    run, complete = session(tmp_path, config, resume=True)
     assert complete
 
 
@@ -264,12 +264,13 @@ def signal_after_new_checkpoint(
     process: subprocess.Popen[str], folder: Path, number: signal.Signals, delay_s: float
 ) -> tuple[int, str]:
     """Send the signal ``delay_s`` after the process wrote a checkpoint. Returns exit code and stderr."""
-    before, deadline = newest_checkpoint(folder), time.monotonic() + 60
-    while newest_checkpoint(folder) == before and process.poll() is None and time.monotonic() < deadline:
+    before, deadline = newest_checkpoint(folder), time.monotonic() + DEADLINE_S
+    while newest_checkpoint(folder) == before and process.poll() is None:
+        assert time.monotonic() < deadline, f"no checkpoint after {before or 'the start'}"
         time.sleep(0.01)
     time.sleep(delay_s)
     process.send_signal(number)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=DEADLINE_S)
     return process.returncode, error
 
 
