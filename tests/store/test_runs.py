@@ -18,6 +18,9 @@ from dials_async.store.runs import RunRegistry
 
 from .helpers import filled
 
+#: Longer than a busy machine takes between two calls.
+BUSY_S = 60.0
+
 
 @pytest.fixture
 def registry(redis_server: RedisServer) -> Iterator[RunRegistry]:
@@ -157,8 +160,8 @@ def test_the_clock_goes_on_where_the_session_before_ended(registry: RunRegistry,
     first = registry.elapsed_s(known)
     time.sleep(0.05)
     second = registry.elapsed_s(known)
-    assert 100.5 <= first < 105
-    assert 0.04 < second - first < 5
+    assert 100.5 <= first < 100.5 + BUSY_S
+    assert 0.04 < second - first < BUSY_S
     status = registry.status(known)
     assert status.seconds_before == 100.5
     assert status.started_at is not None
@@ -174,7 +177,7 @@ def test_processes_tell_that_they_are_there(
     present = registry.processes(known)
     assert list(present) == ["a", "b"]
     assert present["a"].facts == {"role": "learner", "rate": 1.5}
-    assert 0.04 < present["a"].age_s - present["b"].age_s < 5
+    assert 0.04 < present["a"].age_s - present["b"].age_s < BUSY_S
     # Who says something again is young again; who was silent longest is forgotten
     for name in ("a", "c", "d"):
         registry.announce(known, name, {})
@@ -186,25 +189,26 @@ def test_processes_tell_that_they_are_there(
 
 def test_a_lease_has_one_owner_until_its_time_is_over(registry: RunRegistry, known: str) -> None:
     # Given a lease that somebody has
-    assert registry.claim(known, "group 0", "first one", 0.2)
-    assert not registry.claim(known, "group 0", "second", 0.2)
-    assert registry.claim(known, "group 1", "second", 10.0)
+    assert registry.claim(known, "group 0", "first one", BUSY_S)
+    assert not registry.claim(known, "group 0", "second", BUSY_S)
+    assert registry.claim(known, "group 1", "second", BUSY_S)
     assert registry.claims(known) == {"group 0": "first one", "group 1": "second"}
-    # When it is renewed in time, it stays
-    time.sleep(0.12)
-    assert registry.claim(known, "group 0", "first one", 0.2)
-    time.sleep(0.12)
-    assert not registry.claim(known, "group 0", "second", 0.2)
+    # When it is renewed, it is for as long as was asked for last
+    assert registry.claim(known, "group 0", "first one", 0.1)
+    assert registry.claim(known, "group 0", "first one", BUSY_S)
+    time.sleep(0.15)
+    assert not registry.claim(known, "group 0", "second", BUSY_S)
     # When it is not, another may have it, and the first has lost it
-    time.sleep(0.12)
+    assert registry.claim(known, "group 0", "first one", 0.1)
+    time.sleep(0.15)
     assert registry.claims(known) == {"group 1": "second"}
-    assert registry.claim(known, "group 0", "second", 10.0)
-    assert not registry.claim(known, "group 0", "first one", 10.0)
+    assert registry.claim(known, "group 0", "second", BUSY_S)
+    assert not registry.claim(known, "group 0", "first one", BUSY_S)
     # And only its owner gives it up
     registry.unclaim(known, "group 0", "first one")
     assert registry.claims(known)["group 0"] == "second"
     registry.unclaim(known, "group 0", "second")
-    assert registry.claim(known, "group 0", "first one", 10.0)
+    assert registry.claim(known, "group 0", "first one", BUSY_S)
 
 
 def test_of_racing_claims_one_wins(registry: RunRegistry, known: str) -> None:
@@ -212,7 +216,7 @@ def test_of_racing_claims_one_wins(registry: RunRegistry, known: str) -> None:
 
     def claim(who: int) -> bool:
         barrier.wait()
-        return registry.claim(known, "group 0", f"learner {who}", 10.0)
+        return registry.claim(known, "group 0", f"learner {who}", BUSY_S)
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(claim, range(8))) == 1
@@ -230,17 +234,20 @@ def test_the_clock_leaves_out_a_pause_and_nothing_else(registry: RunRegistry, kn
     # Given a run whose clock is started, and a process at work a moment later
     registry.start_clock(known, 5.0)
     time.sleep(0.2)
+    earliest = registry.elapsed_s(known)
     registry.announce(known, "learner", {})
+    latest = registry.elapsed_s(known)
+    assert earliest >= 5.2
     # When it is silent for longer than a pause, and then others join
     time.sleep(0.6)
-    assert registry.elapsed_s(known) >= 5.8
-    registry.skip_pause(known, 0.3)
-    # Then the silence is not counted, and the clock goes on from where it was last heard of
-    assert 5.19 <= registry.elapsed_s(known) < 5.5
-    registry.skip_pause(known, 0.3)
-    assert 5.19 <= registry.elapsed_s(known) < 5.5
+    assert registry.elapsed_s(known) >= earliest + 0.6
+    start = time.monotonic()
+    for _ in range(2):
+        registry.skip_pause(known, 0.3)
+        # Then the silence is not counted, and the clock goes on from where it was last heard of
+        assert earliest <= registry.elapsed_s(known) <= latest + time.monotonic() - start
     # And a short silence is no pause
     registry.announce(known, "learner", {})
     time.sleep(0.2)
-    registry.skip_pause(known, 10.0)
-    assert registry.elapsed_s(known) >= 5.39
+    registry.skip_pause(known, BUSY_S)
+    assert registry.elapsed_s(known) >= earliest + 0.2
