@@ -13,7 +13,8 @@ from dials_async.messaging.amqp_queues import dead_queue
 from dials_async.messaging.broker import Broker, Consumer
 from dials_async.messaging.rabbitmq import RabbitBroker
 
-LONG_S = 10.0  # never reached by a test that passes
+LONG_S = 60.0  # never reached by a test that passes
+NEVER_S = 3 * LONG_S  # who is not woken comes back after this, too late
 SHORT_S = 0.05
 
 

@@ -11,7 +11,7 @@ import pytest
 from dials_async.errors import BrokerError, QueueFullError
 from dials_async.messaging.broker import Broker
 
-from .helpers import LONG_S, SHORT_S, bodies, declared, eventually
+from .helpers import LONG_S, NEVER_S, SHORT_S, bodies, declared, eventually
 
 
 def test_no_more_than_prefetch_messages_are_in_flight_over_all_queues(broker: Broker, queue: str) -> None:
@@ -71,13 +71,11 @@ def test_only_what_is_in_flight_can_be_acknowledged(broker: Broker, queue: str) 
 def test_a_waiting_consumer_wakes_when_a_message_is_published(broker: Broker, queue: str) -> None:
     consumer = broker.consumer([declared(broker), queue], 1)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(consumer.receive, LONG_S)
+        waiting = pool.submit(consumer.receive, NEVER_S)
         time.sleep(SHORT_S)
-        start = time.monotonic()
         broker.publish(queue, b"a")
         delivery = waiting.result(LONG_S)
     assert delivery is not None
-    assert time.monotonic() - start < LONG_S / 5
 
 
 def test_a_waiting_consumer_gets_what_another_one_gave_back(broker: Broker, queue: str) -> None:
@@ -86,12 +84,10 @@ def test_a_waiting_consumer_gets_what_another_one_gave_back(broker: Broker, queu
     assert dying.receive(LONG_S) is not None
     heir = broker.consumer([queue], 1)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(heir.receive, LONG_S)
+        waiting = pool.submit(heir.receive, NEVER_S)
         time.sleep(SHORT_S)
-        start = time.monotonic()
         dying.close()
         delivery = waiting.result(LONG_S)
-    assert time.monotonic() - start < LONG_S / 5
     assert delivery is not None
     assert delivery.redelivered
 
@@ -107,11 +103,11 @@ def test_receive_returns_none_at_its_timeout(broker: Broker, queue: str) -> None
 def test_closing_the_broker_ends_who_waits_and_refuses_the_rest(broker: Broker, queue: str) -> None:
     consumer = broker.consumer([queue], 1)
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(consumer.receive, LONG_S)
+        waiting = pool.submit(consumer.receive, NEVER_S)
         time.sleep(SHORT_S)
         broker.close()
         with pytest.raises(BrokerError):
-            waiting.result(LONG_S / 2)
+            waiting.result(LONG_S)
     for request in (lambda: broker.publish(queue, b"x"), lambda: broker.depth(queue), broker.dead_letters):
         with pytest.raises(BrokerError):
             request()
@@ -174,7 +170,7 @@ def test_a_queue_of_a_single_consumer_serves_the_first_until_it_ends(broker: Bro
     first.ack(held[1])
     # When the first ends while the second waits, then that gets everything, in the old order
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(second.receive, LONG_S)
+        waiting = pool.submit(second.receive, NEVER_S)
         time.sleep(SHORT_S)
         first.close()
         deliveries = [waiting.result(LONG_S), *(second.receive(LONG_S) for _ in range(3))]

@@ -23,7 +23,11 @@ from dials_async.servers.private import lasting_port
 from dials_async.servers.prometheus import CONFIGURATION, PrometheusServer
 
 PROJECT = Path(__file__).parents[2]
-LONG_S = 30.0
+
+#: Never reached by a test that passes.
+LONG_S = 100.0
+
+Answer = list[dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +42,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def server(runs: Path) -> Iterator[PrometheusServer]:
-    server = PrometheusServer(runs / ".servers" / "prometheus", lasting_port(), interval_s=0.2)
+    server = PrometheusServer(runs / ".servers" / "prometheus", lasting_port(), interval_s=0.5)
     try:
         server.start()
         yield server
@@ -46,20 +50,24 @@ def server(runs: Path) -> Iterator[PrometheusServer]:
         server.stop()
 
 
-def ask(server: PrometheusServer, query: str) -> list[dict[str, Any]]:
+def ask(server: PrometheusServer, query: str) -> Answer:
     url = f"{server.url}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
-    with urllib.request.urlopen(url, timeout=5) as answer:
-        result: list[dict[str, Any]] = json.load(answer)["data"]["result"]
+    with urllib.request.urlopen(url, timeout=LONG_S) as answer:
+        result: Answer = json.load(answer)["data"]["result"]
     return result
 
 
-def eventually(true: Callable[[], object], timeout_s: float = LONG_S) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        if time.monotonic() > deadline:
-            return False
+def eventually(server: PrometheusServer, query: str, true: Callable[[Answer], object] = bool) -> Answer:
+    """What the server answers once it is ``true``: who is busy may miss any single scrape."""
+    deadline = time.monotonic() + LONG_S
+    while not true(answer := ask(server, query)):
+        assert time.monotonic() < deadline, f"{query} is still {answer}"
         time.sleep(0.05)
-    return True
+    return answer
+
+
+def by_instance(answer: Answer) -> dict[str, str]:
+    return {series["metric"]["instance"]: series["value"][1] for series in answer}
 
 
 def test_processes_come_and_go_and_a_successor_goes_on_as_the_same_series(
@@ -75,8 +83,8 @@ def test_processes_come_and_go_and_a_successor_goes_on_as_the_same_series(
     register("dials", "city.learner.1@h", f"127.0.0.1:{lasting_port()}", dead)
     with exposed(metrics, "127.0.0.1:0", "city", "rollout", "rollout.1"):
         # Then one is read, with what its file says of it, and a name that can be read in a legend
-        assert eventually(lambda: len(ask(server, query)) == 1 and len(ask(server, "up{job='dials'}")) == 2)
-        (series,) = ask(server, query)
+        eventually(server, "up{job='dials'}", lambda answer: len(answer) == 2)
+        (series,) = eventually(server, query)
         assert series["value"][1] == "3"
         labels = series["metric"]
         assert (labels["job"], labels["role"], labels["process"]) == ("dials", "rollout", "rollout.1")
@@ -88,30 +96,25 @@ def test_processes_come_and_go_and_a_successor_goes_on_as_the_same_series(
             other.__enter__()
         both = {"rollout.1@h", "rollout.1@h2"}
         up = "up{process='rollout.1'} == 1"
-        assert eventually(lambda: {s["metric"]["instance"] for s in ask(server, up)} == both)
+        eventually(server, up, lambda answer: by_instance(answer).keys() == both)
         other.__exit__(None, None, None)
-        assert eventually(lambda: len(ask(server, "up{process='rollout.1'}")) == 1)
         # And the other is down
-        ups = {s["metric"]["instance"]: s["value"][1] for s in ask(server, "up{job='dials'}")}
-        assert ups == {"rollout.1@h": "1", "learner.1@h": "0"}
+        now = {"rollout.1@h": "1", "learner.1@h": "0"}
+        eventually(server, "up{job='dials'}", lambda answer: by_instance(answer) == now)
     # When the first leaves, and the other one's successor is there
     with exposed(Metrics(), "127.0.0.1:0", "city", "learner", "learner.1"):
         # Then nobody is missed, and nobody is down
-        def ups_now() -> dict[str, str]:
-            return {s["metric"]["instance"]: s["value"][1] for s in ask(server, "up{job='dials'}")}
-
-        assert eventually(lambda: ups_now() == {"learner.1@h": "1"}), ups_now()
+        eventually(server, "up{job='dials'}", lambda answer: by_instance(answer) == {"learner.1@h": "1"})
 
 
 def test_it_keeps_what_it_read_through_a_crash(server: PrometheusServer) -> None:
     register("prometheus", "private", f"127.0.0.1:{server.port}", {})
-    assert eventually(lambda: ask(server, "up{job='prometheus'} == 1"))
     started = "min_over_time(process_start_time_seconds{job='prometheus'}[10m])"
-    first = ask(server, started)[0]["value"][1]
+    first = eventually(server, started)[0]["value"][1]
     server.kill()
     server.start()
     # The past of the one before, and the present one
-    assert eventually(lambda: ask(server, f"process_start_time_seconds{{job='prometheus'}} > {first}"))
+    eventually(server, f"process_start_time_seconds{{job='prometheus'}} > {first}")
     assert ask(server, started)[0]["value"][1] == first
 
 
@@ -120,11 +123,11 @@ def test_only_this_machine_reaches_it_and_its_rules_are_those_of_the_project(
 ) -> None:
     with socket.socket() as other, pytest.raises(OSError, match="refused"):
         other.connect(("127.0.0.2", server.port))
-    with urllib.request.urlopen(f"{server.url}/api/v1/status/config", timeout=5) as answer:
+    with urllib.request.urlopen(f"{server.url}/api/v1/status/config", timeout=LONG_S) as answer:
         text = json.load(answer)["data"]["yaml"]
     assert str(PROJECT / "monitoring" / "rules") in text
     assert "../runs" not in text
-    with urllib.request.urlopen(f"{server.url}/api/v1/status/flags", timeout=5) as answer:
+    with urllib.request.urlopen(f"{server.url}/api/v1/status/flags", timeout=LONG_S) as answer:
         flags = json.load(answer)["data"]
     assert flags["storage.tsdb.retention.time"] == "30d"
     assert flags["storage.tsdb.retention.size"] == "1GiB"
