@@ -3,22 +3,25 @@
 No test depends on a process being fast: what must happen is waited for, what must not is given a short time.
 """
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
 from dials_async.errors import UsageError
 from dials_async.supervise import Limits, supervise
 
-LONG_S = 20.0
+#: Never reached by a test that passes. Children sleep for longer: that they ended by themselves is no proof.
+LONG_S = 300.0
 
 WRAPPER = """
 import json, signal, sys
@@ -35,7 +38,7 @@ PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen(sys.argv[1:])
 print(child.pid, flush=True)
-time.sleep(100)
+time.sleep(1000)
 """
 
 #: Says when it is ready, and takes SIGTERM for an answer.
@@ -115,6 +118,12 @@ def gone(*pids: int) -> bool:
     return not any(alive(pid) for pid in pids)
 
 
+def unread(pipe: IO[bytes] | None) -> int:
+    """Bytes that wait in it."""
+    assert pipe
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def written(path: Path) -> list[int]:
     return [int(word) for word in path.read_text().split()] if path.exists() else []
 
@@ -144,7 +153,7 @@ def test_long_lines_pass_in_pieces(start: Start) -> None:
 
 
 def test_lines_come_at_once_and_whole(start: Start) -> None:
-    process = start("echo one; printf half; sleep 0.2; echo two >&2; sleep 0.2; echo ' line'; exec sleep 100")
+    process = start("echo one; printf half; sleep 0.2; echo two >&2; sleep 0.2; echo ' line'; exec sleep 1000")
     assert line_of(process) == "one"
     assert process.stderr
     assert process.stderr.readline() == b"two\n"
@@ -166,7 +175,8 @@ def test_both_streams_in_one_pipe_do_not_mix_within_lines(start: Start) -> None:
 
 def test_nobody_reading_stops_neither_the_wrapper_nor_lets_it_grow(start: Start) -> None:
     process = start("yes & yes >&2")
-    time.sleep(0.7)  # the output is full long since
+    eventually(lambda: min(unread(process.stdout), unread(process.stderr)) > 10_000)
+    time.sleep(0.5)  # both pipes are full soon, and it would grow
     if sys.platform == "linux":
         status = Path(f"/proc/{process.pid}/status").read_text()
         assert int(status.partition("VmRSS:")[2].split()[0]) < 100_000  # KB
@@ -190,7 +200,7 @@ def test_the_child_does_not_notice_that_the_output_is_closed(start: Start, tmp_p
 def test_a_daemon_that_keeps_the_pipes_open_holds_nothing_up(start: Start, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     daemon = (
-        f"import os, time; os.setsid(); open({str(pids)!r}, 'w').write(str(os.getpid())); time.sleep(100)"
+        f"import os, time; os.setsid(); open({str(pids)!r}, 'w').write(str(os.getpid())); time.sleep(1000)"
     )
     script = f'{sys.executable} -c "{daemon}" & while [ ! -s {pids} ]; do sleep 0.02; done; echo done'
     returncode, out, _ = finished(start(script, ends_with_child=True))
@@ -291,7 +301,7 @@ def test_a_steady_life_begins_the_count_anew(start: Start, tmp_path: Path) -> No
 
 def test_what_a_dead_child_leaves_behind_ends_too(start: Start, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    script = f"sleep 100 & echo $! >> {pids}; (trap '' TERM; exec sleep 100) & echo $! >> {pids}; exit 1"
+    script = f"sleep 1000 & echo $! >> {pids}; (trap '' TERM; exec sleep 1000) & echo $! >> {pids}; exit 1"
     returncode, _, err = finished(start(script, limits={"stop_s": 0.2, "max_crashes": 2}))
     assert returncode == 1
     assert len(err) == 2
@@ -375,7 +385,7 @@ def test_a_server_leaves_after_its_clients(start: Start) -> None:
 
 
 def test_a_second_signal_cuts_the_delay_short(start: Start) -> None:
-    process = start(POLITE, stop_delay_s=100)
+    process = start(POLITE, stop_delay_s=1000)
     assert line_of(process) == "ready"
     process.terminate()
     time.sleep(0.4)
@@ -386,7 +396,7 @@ def test_a_second_signal_cuts_the_delay_short(start: Start) -> None:
 
 def test_a_child_that_dies_during_the_delay_is_not_started_again(start: Start, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    process = start(f"echo $$ >> {pids}; echo ready; exec sleep 100", stop_delay_s=100)
+    process = start(f"echo $$ >> {pids}; echo ready; exec sleep 1000", stop_delay_s=1000)
     assert line_of(process) == "ready"
     process.terminate()
     time.sleep(0.2)
@@ -396,9 +406,9 @@ def test_a_child_that_dies_during_the_delay_is_not_started_again(start: Start, t
 
 
 def test_a_signal_during_the_back_off_ends_it(start: Start) -> None:
-    process = start("exit 1", limits={"first_delay_s": 100, "longest_delay_s": 100}, stop_delay_s=100)
+    process = start("exit 1", limits={"first_delay_s": 1000, "longest_delay_s": 1000}, stop_delay_s=1000)
     assert process.stderr
-    assert process.stderr.readline().startswith(b"worker: died (exit code 1); starting it again in 100 s")
+    assert process.stderr.readline().startswith(b"worker: died (exit code 1); starting it again in 1000 s")
     process.terminate()
     assert process.wait(LONG_S) == 0
 
@@ -407,7 +417,7 @@ def test_no_moment_is_wrong_for_a_signal(start: Start, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     # One after another, a bit later each time: before, in and after the start of the first child, ...
     for number in range(12):
-        process = start(f"echo $$ >> {pids}; exec sleep 100")
+        process = start(f"echo $$ >> {pids}; exec sleep 1000")
         time.sleep(0.015 * number)
         process.terminate()
         assert process.wait(LONG_S) in (0, -signal.SIGTERM)  # the latter before we could catch it
@@ -437,8 +447,8 @@ def test_nohup_is_respected(start: Start) -> None:
 @linux
 def test_killing_the_wrapper_ends_the_child(start: Start, tmp_path: Path) -> None:
     for name, script, options in (
-        ("polite", "exec sleep 100", {}),
-        ("stubborn", 'trap "" TERM; exec sleep 100', {"orphan_signal": int(signal.SIGKILL)}),
+        ("polite", "exec sleep 1000", {}),
+        ("stubborn", 'trap "" TERM; exec sleep 1000', {"orphan_signal": int(signal.SIGKILL)}),
     ):
         pids = tmp_path / name
         process = start(f"echo $$ > {pids}; echo ready; {script}", **options)
