@@ -13,7 +13,7 @@ from dials_async.distributed.keeper import Keeper
 from dials_async.distributed.learners import LearnerRole
 from dials_async.runtime.results import weights_sha256
 
-LONG_S = 100.0  # never reached by a test that passes
+LONG_S = 300.0  # never reached by a test that passes
 
 MAKE: dict[str, MakeRole] = {
     "rollout": lambda link, _, me: roles.RolloutRole(link, me),
@@ -130,8 +130,8 @@ def final_sha256(run: str) -> str:
         return weights_sha256(connection.context)
 
 
-def eventually(condition: Callable[[], object], within_s: float = LONG_S) -> bool:
-    deadline = time.monotonic() + within_s
+def eventually(condition: Callable[[], object]) -> bool:
+    deadline = time.monotonic() + LONG_S
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return bool(condition())

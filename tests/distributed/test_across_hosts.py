@@ -19,7 +19,7 @@ from dials_async.servers.private import lasting_port
 from dials_async.servers.rabbitmq import RabbitServer
 from dials_async.servers.redis import RedisServer
 
-from .fleet import eventually, final_sha256, fleet, observer
+from .fleet import LONG_S, eventually, final_sha256, fleet, observer
 
 #: Seconds that the link is cut: longer than heartbeats take to notice.
 CUT_S = float(os.environ.get("DIALS_TEST_CUT_S", "20"))
@@ -102,7 +102,7 @@ def test_workers_on_another_host_train_and_outlast_a_cut_link(
             # Then they come back by themselves and finish
             members.wait()
             for worker in workers:
-                assert worker.wait(60) == 0, log.read_text()
+                assert worker.wait(LONG_S) == 0, log.read_text()
             assert final_sha256(run) == expected
     finally:
         for worker in workers:

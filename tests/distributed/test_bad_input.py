@@ -26,7 +26,7 @@ from dials_async.run_context import RunContext
 from dials_async.runtime.results import weights_sha256
 from dials_async.servers.private import PrivateServer
 
-from .fleet import Fleet, eventually, final_sha256, fleet, observer
+from .fleet import LONG_S, Fleet, eventually, final_sha256, fleet, observer
 
 #: Into each of the six queues.
 PER_QUEUE = 2000
@@ -159,7 +159,7 @@ def test_the_messages_of_this_test_are_bad_because_of_what_was_changed(run: str)
         inbox = Inbox(context, group)
         context.broker.publish(experience(run, 0), good_experience(context, 0))
         consumer = context.broker.consumer([experience(run, 0)], 1)
-        delivery = consumer.receive(10.0)
+        delivery = consumer.receive(LONG_S)
         assert delivery is not None
         inbox.take(consumer, delivery, 0)
         assert inbox.arrivals.rejected == 0

@@ -2,6 +2,7 @@
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runtime.small import small_config
@@ -9,7 +10,6 @@ from runtime.small import small_config
 from dials_async.distributed import status
 from dials_async.distributed.create import create
 from dials_async.distributed.learners import LearnerRole
-from dials_async.distributed.leases import TTL_S
 from dials_async.distributed.shard import Shard
 from dials_async.learning.tally import lag_counts
 from dials_async.messaging.broker import experience, rollout_tasks
@@ -109,12 +109,12 @@ def test_without_learners_the_queues_stay_bounded_and_all_recovers(run: str) -> 
             most = [max(pair) for pair in zip(most, depths, strict=True)]
         # Then what waits is at most what was asked for: one update of two tasks
         assert max(most[1:]) <= 2
-        reasons = status.gather(seen)["stuck"]
-        assert [reason for reason in reasons if "no learner for group" in reason], reasons
+        assert any("no learner for group" in reason for reason in status.gather(seen)["stuck"])
         # And a new one goes on
         members.start(learner=1)
         assert moves_on(seen)
-        assert not [reason for reason in status.gather(seen)["stuck"] if "no learner for" in reason]
+        # It says so every second, or a little later where the machine is busy
+        assert eventually(lambda: not any("no learner for" in why for why in status.gather(seen)["stuck"]))
 
 
 def test_without_workers_learners_wait_and_the_status_says_so(run: str) -> None:
@@ -122,10 +122,16 @@ def test_without_workers_learners_wait_and_the_status_says_so(run: str) -> None:
     with fleet(run) as members, observer(run) as seen:
         members.start(learner=1, gs_sampler=1)
         assert eventually(lambda: seen.context.broker.depth(rollout_tasks(run)) == 4)
-        now = status.gather(seen)
+        now: dict[str, Any] = {}
+
+        def all_collect() -> bool:
+            """As of what the learner said of itself last, each second."""
+            now.update(status.gather(seen))
+            return all(group["doing"].startswith("collecting experience") for group in now["groups"])
+
+        assert eventually(all_collect), now
         assert "no rollout worker: 4 tasks wait ('dials worker rollout')" in now["stuck"]
         assert "no rollout worker" in status.in_words(now)
-        assert all(group["doing"].startswith("collecting experience") for group in now["groups"])
         members.start(rollout=1)
         assert moves_on(seen)
 
@@ -156,7 +162,7 @@ def test_a_second_one_stands_by_and_takes_over(kind: str, run: str) -> None:
         (second,) = members.start(**counts)
         assert eventually(lambda: "standing by" in doing(seen, second.name))
         first.leave()
-        assert eventually(lambda: claims(seen).get(kind, "").startswith(second.name), TTL_S)
+        assert eventually(lambda: claims(seen).get(kind, "").startswith(second.name))
         assert eventually(lambda: "standing by" not in doing(seen, second.name))
         assert members.members[-1].error is None
 

@@ -15,9 +15,7 @@ from dials_async.distributed.chaos import listener, run_chaos
 from dials_async.distributed.honcho import Honcho
 from dials_async.runtime.results import weights_sha256
 
-from .fleet import eventually
-
-LONG_S = 120.0
+from .fleet import LONG_S, eventually
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +53,7 @@ def test_honcho_trains_a_run_to_the_weights_of_an_embedded_one_and_leaves_nothin
     assert "killing it" not in said, said  # servers stop in time, RabbitMQ with its metrics too
     assert honcho.server("prometheus").log.exists()
     assert not list((tmp_path / "runs" / ".targets").glob("*/*.json"))
-    assert eventually(lambda: not processes_of(tmp_path), 10.0), processes_of(tmp_path)
+    assert eventually(lambda: not processes_of(tmp_path)), processes_of(tmp_path)
     # And once more: the run is finished, says so, and how to go on
     with Honcho(config, "small", tmp_path, {}) as again:
         assert again.wait(LONG_S) != 0
@@ -77,7 +75,7 @@ def test_without_prometheus_all_else_goes_on(tmp_path: Path, monkeypatch: pytest
     line = "| Prometheus is not installed: 'make services' installs it; training goes on without it"
     assert said.count(line) == 1, said
     assert (tmp_path / "runs" / "small" / "summary.json").exists()
-    assert eventually(lambda: not processes_of(tmp_path), 10.0), processes_of(tmp_path)
+    assert eventually(lambda: not processes_of(tmp_path)), processes_of(tmp_path)
 
 
 def test_a_run_that_was_interrupted_goes_on_with_the_next_honcho_start(tmp_path: Path) -> None:
