@@ -153,7 +153,9 @@ def test_long_lines_pass_in_pieces(start: Start) -> None:
 
 
 def test_lines_come_at_once_and_whole(start: Start) -> None:
-    process = start("echo one; printf half; sleep 0.2; echo two >&2; sleep 0.2; echo ' line'; exec sleep 1000")
+    process = start(
+        "echo one; printf half; sleep 0.2; echo two >&2; sleep 0.2; echo ' line'; exec sleep 1000"
+    )
     assert line_of(process) == "one"
     assert process.stderr
     assert process.stderr.readline() == b"two\n"
