@@ -73,7 +73,7 @@ class Story:
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.begin = self.end = 0.0
-        """Unix time: all processes are up; the story is over."""
+        """Unix time: the learner waits for the first AIPs; the story is over."""
         self.up_after_kill: list[float] = []
         """What each scrape of the worker found since it was killed, until its successor was started."""
         self.starved: Mapping[str, float] = {}
@@ -92,11 +92,11 @@ class Story:
         # The learner first: that it waits for the first AIPs is seen only by who looks before they are there.
         self.start("keeper", "learner", "evaluator", "rollout")
         self.until('dials_learner_wait_seconds_total{reason="aips"} > 0')
+        self.begin = time.time()  # with policy lag it never waits for them again
         self.start("gs-sampler")
         # Each at some time: where the machine is busy, somebody may not answer within a scrape.
         self.until(f'count(max_over_time(up{{job="dials"}}[1m]) == 1) == {len(self.processes)}')
         self.until("dials_evaluations > 1")
-        self.begin = time.time()
         connection = undo.enter_context(_Watching())
         self.until("dials_aip_version > 2")
         self._a_worker_is_killed_and_comes_back()
