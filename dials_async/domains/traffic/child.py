@@ -83,9 +83,9 @@ class GridServer:
     def _state(self) -> Message:
         s = self._simulation
         return {
-            "observations": np.packbits(s.observations, axis=1, bitorder="little").tobytes(),
-            "rewards": s.rewards.tobytes(),
-            "influence": s.influence.tobytes(),
+            "observations": s.observations,
+            "rewards": np.array(s.rewards, dtype=np.float32).tobytes(),
+            "influence": s.influence,
         }
 
 
