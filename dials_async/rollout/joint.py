@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.domains.base import Domain, GlobalSimulator
+from dials_async.domains.base import AgentSpec, Domain, GlobalSimulator
 from dials_async.groups import Group
 from dials_async.kernels.rng import seed64, stream_seeds
 from dials_async.networks.acting import act, make_memory
+from dials_async.networks.layout import Shape
 from dials_async.rollout.ials import Episodes, agent_seeds, make_episodes
 
 #: Called after each step with the simulator and the rewards [agents, envs] (None: before the first step).
@@ -67,20 +68,75 @@ def run_joint(
         stream_seeds(agent_seeds(run_seed, f"{purpose}-act", group.agents, *indices), n_episodes)
         for group in groups
     ]
-    steps = domain.episode_steps
-    joint = JointEpisodes(
-        tuple(make_episodes(g.n_agents, n_episodes, steps, g.spec.observation_bytes) for g in groups),
-        tuple(np.zeros((g.n_agents, n_episodes, steps, g.spec.n_sources), dtype=np.uint8) for g in groups),
-    )
+    stacks = _make_stacks(groups, actors, streams, domain.episode_steps)
 
     def run(part: slice) -> None:
-        own_streams = [np.ascontiguousarray(stream[:, part]) for stream in streams]
         with closing(domain.make_global(len(seeds[part]))) as simulator:
             simulator.reset(seeds[part])
-            _run_part(simulator, groups, actors, own_streams, greedy, watch, joint, part)
+            _run_part(simulator, stacks, greedy, watch, part)
 
     _run_parts(domain, n_episodes, threads, run)
-    return joint
+    return _by_group(groups, stacks)
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """Groups that are alike: a call for all of them costs as much as one for each, several times a step."""
+
+    groups: list[int]
+    members: NDArray[np.intp]
+    """Agents of the domain, group by group: the rows of all arrays below."""
+    actor: Shape
+    parameters: NDArray[np.float32]
+    streams: NDArray[np.uint64]  # [agents, episodes]
+    episodes: Episodes  # out
+    influence: NDArray[np.uint8]  # out
+
+    @property
+    def n_agents(self) -> int:
+        return len(self.members)
+
+
+def _make_stacks(
+    groups: Sequence[Group],
+    actors: Sequence[NDArray[np.float32]],
+    streams: Sequence[NDArray[np.uint64]],  # per group, [agents, episodes]
+    steps: int,
+) -> list[_Stack]:
+    alike: dict[tuple[AgentSpec, Shape], list[int]] = {}
+    for k, group in enumerate(groups):
+        alike.setdefault((group.spec, group.actor), []).append(k)
+    stacks = []
+    for (spec, actor), own in alike.items():
+        members = np.concatenate([np.array(groups[k].agents) for k in own])
+        n_agents, n_episodes = len(members), streams[0].shape[1]
+        stacks.append(
+            _Stack(
+                groups=own,
+                members=members,
+                actor=actor,
+                parameters=np.concatenate([actors[k] for k in own]),
+                streams=np.concatenate([streams[k] for k in own]),
+                episodes=make_episodes(n_agents, n_episodes, steps, spec.observation_bytes),
+                influence=np.zeros((n_agents, n_episodes, steps, spec.n_sources), dtype=np.uint8),
+            )
+        )
+    return stacks
+
+
+def _by_group(groups: Sequence[Group], stacks: Sequence[_Stack]) -> JointEpisodes:
+    """What the stacks recorded; each group's arrays are contiguous parts of its stack's."""
+    episodes: dict[int, Episodes] = {}
+    influence: dict[int, NDArray[np.uint8]] = {}
+    for stack in stacks:
+        start = 0
+        for k in stack.groups:
+            rows = slice(start, start + groups[k].n_agents)
+            episodes[k] = Episodes(*(array[rows] for array in stack.episodes))
+            influence[k] = stack.influence[rows]
+            start = rows.stop
+    order = range(len(groups))
+    return JointEpisodes(tuple(episodes[k] for k in order), tuple(influence[k] for k in order))
 
 
 def _run_parts(domain: Domain, n_episodes: int, threads: int, run: Callable[[slice], None]) -> None:
@@ -104,41 +160,44 @@ def _run_parts(domain: Domain, n_episodes: int, threads: int, run: Callable[[sli
 
 
 def _run_part(
-    simulator: GlobalSimulator,
-    groups: Sequence[Group],
-    actors: Sequence[NDArray[np.float32]],
-    streams: Sequence[NDArray[np.uint64]],  # per group, [agents, episodes of the part]
-    greedy: bool,
-    watch: Watch | None,
-    joint: JointEpisodes,  # out
-    part: slice,
+    simulator: GlobalSimulator, stacks: Sequence[_Stack], greedy: bool, watch: Watch | None, part: slice
 ) -> None:
     n_episodes = simulator.n_envs
-    memories = [make_memory(group.actor, group.n_agents, n_episodes) for group in groups]
-    members = [np.array(group.agents) for group in groups]
-    steps = joint.by_group[0].actions.shape[2]
-    joint_actions = np.zeros((sum(group.n_agents for group in groups), n_episodes), dtype=np.uint8)
+    memories = [make_memory(stack.actor, stack.n_agents, n_episodes) for stack in stacks]
+    streams = [np.ascontiguousarray(stack.streams[:, part]) for stack in stacks]
+    actions = [np.zeros((stack.n_agents, n_episodes), dtype=np.uint8) for stack in stacks]
+    log_probs = [np.zeros((stack.n_agents, n_episodes), dtype=np.float32) for stack in stacks]
+    joint_actions = np.zeros((sum(stack.n_agents for stack in stacks), n_episodes), dtype=np.uint8)
+    steps = stacks[0].episodes.actions.shape[2]
     if watch is not None:
         watch(simulator, None)
     for t in range(steps + 1):
         observed = simulator.observe()
-        for k, group in enumerate(groups):
-            own = np.ascontiguousarray(observed[members[k], :, : group.spec.observation_bytes])
-            joint.by_group[k].observations[:, part, t] = own
+        for k, stack in enumerate(stacks):
+            episodes = stack.episodes
+            own = np.ascontiguousarray(observed[stack.members, :, : episodes.observations.shape[3]])
+            episodes.observations[:, part, t] = own
             if t == steps:
                 continue
-            actions = np.zeros((group.n_agents, n_episodes), dtype=np.uint8)
-            log_probs = np.zeros(actions.shape, dtype=np.float32)
-            act(group.actor, actors[k], own, streams[k], greedy, memories[k], actions, log_probs)
-            joint.by_group[k].actions[:, part, t] = actions
-            joint.by_group[k].log_probs[:, part, t] = log_probs
-            joint_actions[members[k]] = actions
+            act(
+                stack.actor,
+                stack.parameters,
+                own,
+                streams[k],
+                greedy,
+                memories[k],
+                actions[k],
+                log_probs[k],
+            )
+            episodes.actions[:, part, t] = actions[k]
+            episodes.log_probs[:, part, t] = log_probs[k]
+            joint_actions[stack.members] = actions[k]
         if t == steps:
             break
         result = simulator.step(joint_actions)
-        for k, group in enumerate(groups):
-            joint.by_group[k].rewards[:, part, t] = result.rewards[members[k]]
-            joint.influence[k][:, part, t] = result.influence[members[k], :, : group.spec.n_sources]
+        for stack in stacks:
+            stack.episodes.rewards[:, part, t] = result.rewards[stack.members]
+            stack.influence[:, part, t] = result.influence[stack.members, :, : stack.influence.shape[3]]
         if watch is not None:
             watch(simulator, result.rewards)
 
