@@ -1,7 +1,7 @@
 """Episodes of the global simulator under a joint policy: data for AIPs, evaluation, training on the GS."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, wait
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -46,7 +46,7 @@ def run_joint(
     indices: tuple[int, ...] = (),
     greedy: bool = False,
     watch: Watch | None = None,
-    threads: int = 1,
+    pool: Executor | None = None,
 ) -> JointEpisodes:
     """Run ``n_episodes`` whole episodes of the GS.
 
@@ -60,7 +60,7 @@ def run_joint(
         indices: with the purpose, identify these episodes; equal ones give equal episodes.
         greedy: likeliest actions instead of sampled ones.
         watch: sees every step.
-        threads: simulators that run at the same time; the result does not depend on it.
+        pool: its threads run simulators at the same time; None: one after another. The result is the same.
     """
     base = np.array([seed64(run_seed, f"{purpose}-gs", *indices)], dtype=np.uint64)
     seeds = stream_seeds(base, n_episodes)[0]
@@ -75,7 +75,7 @@ def run_joint(
             simulator.reset(seeds[part])
             _run_part(simulator, stacks, greedy, watch, part)
 
-    _run_parts(domain, n_episodes, threads, run)
+    _run_parts(domain, n_episodes, pool, run)
     return _by_group(groups, stacks)
 
 
@@ -132,31 +132,38 @@ def _by_group(groups: Sequence[Group], stacks: Sequence[_Stack]) -> JointEpisode
         start = 0
         for k in stack.groups:
             rows = slice(start, start + groups[k].n_agents)
-            episodes[k] = Episodes(*(array[rows] for array in stack.episodes))
+            whole = stack.episodes
+            episodes[k] = Episodes(
+                observations=whole.observations[rows],
+                actions=whole.actions[rows],
+                rewards=whole.rewards[rows],
+                log_probs=whole.log_probs[rows],
+            )
             influence[k] = stack.influence[rows]
             start = rows.stop
     order = range(len(groups))
     return JointEpisodes(tuple(episodes[k] for k in order), tuple(influence[k] for k in order))
 
 
-def _run_parts(domain: Domain, n_episodes: int, threads: int, run: Callable[[slice], None]) -> None:
+def _run_parts(domain: Domain, n_episodes: int, pool: Executor | None, run: Callable[[slice], None]) -> None:
     """Let ``run`` do all episodes, as many side by side as the domain's simulator can step.
 
     The size of a part decides how sums are rounded, so it must never depend on the machine.
     """
     size = domain.global_envs or n_episodes
     parts = [slice(start, min(start + size, n_episodes)) for start in range(0, n_episodes, size)]
-    if threads == 1 or len(parts) == 1:
+    if pool is None or len(parts) == 1:
         for part in parts:
             run(part)
         return
-    with ThreadPoolExecutor(min(threads, len(parts)), thread_name_prefix="gs") as pool:
-        jobs = [pool.submit(run, part) for part in parts]
-        try:
-            for job in jobs:
-                job.result()
-        finally:  # after a failure nobody needs the rest
-            pool.shutdown(cancel_futures=True)
+    jobs = [pool.submit(run, part) for part in parts]
+    try:
+        for job in jobs:
+            job.result()
+    finally:  # after a failure nobody needs the rest
+        for job in jobs:
+            job.cancel()
+        wait(jobs)
 
 
 def _run_part(
@@ -203,9 +210,9 @@ def _run_part(
 
 
 def run_scripted(
-    domain: Domain, name: str, n_episodes: int, run_seed: int, threads: int = 1
+    domain: Domain, name: str, n_episodes: int, run_seed: int, pool: Executor | None = None
 ) -> NDArray[np.float64]:
-    """Returns of the scripted policy ``name`` on the GS, [agents, episodes]."""
+    """Returns of the scripted policy ``name`` on the GS, [agents, episodes]; ``pool`` as in ``run_joint``."""
     bases = np.array([seed64(run_seed, "baseline-gs"), seed64(run_seed, "baseline-act")], dtype=np.uint64)
     seeds = stream_seeds(bases, n_episodes)
     total = np.zeros((domain.n_agents, n_episodes))
@@ -219,5 +226,5 @@ def run_scripted(
             for _ in range(domain.episode_steps):
                 total[:, part] += simulator.step(policy.act(simulator)).rewards
 
-    _run_parts(domain, n_episodes, threads, run)
+    _run_parts(domain, n_episodes, pool, run)
     return total

@@ -30,7 +30,7 @@ from dials_async.errors import SimulatorError
 #: Seconds between looks whether the process that started this one is still there.
 PARENT_CHECK_S = 1.0
 
-#: Objects between searches for cycles. Steps leave none; to look every 700 objects took a twentieth of a step.
+#: Objects between searches for cycles. Steps leave none; a search every 700 took a twentieth of a step.
 RARELY = 100_000
 
 #: Lines of our code that are told of an unexpected error.

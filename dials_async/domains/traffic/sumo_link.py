@@ -25,7 +25,7 @@ GUI_OPTIONS = ["--start", "--quit-on-end", "--delay", "100"]
 
 
 class Reading(NamedTuple):
-    """The cars on all lanes that are watched, lane by lane: flat lists, since a list a lane takes its time."""
+    """The cars on all lanes that are watched, lane by lane: flat lists, since many short ones take long."""
 
     ids: list[Sequence[str]]
     """Of the cars on each lane."""
