@@ -1,6 +1,7 @@
 """Returns of a joint policy on fresh GS episodes, and the cross-entropy of AIPs on the same trajectories."""
 
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +46,7 @@ def evaluate_policies(
     index: int,
     greedy: bool,
     aips: Sequence[NDArray[np.float32]] | None = None,
-    threads: int = 1,
+    pool: Executor | None = None,
 ) -> tuple[Returns, NDArray[np.float64] | None]:
     """Run the GS under the policies; returns, and the CE of ``aips`` in nats per source, [agents].
 
@@ -58,7 +59,7 @@ def evaluate_policies(
         index: makes the episodes fresh ones: another index, other episodes.
         greedy: likeliest actions instead of sampled ones.
         aips: per group, [agents, AIP parameters]; None leaves the CE out.
-        threads: simulators that run at the same time.
+        pool: its threads run simulators at the same time; the result does not depend on it.
     """
     actors = [group.actors(w) for group, w in zip(groups, weights, strict=True)]
     at_once = max(1, MAX_AGENT_STEPS // (domain.n_agents * domain.episode_steps))
@@ -66,15 +67,34 @@ def evaluate_policies(
     for part, start in enumerate(range(0, episodes, at_once)):
         n = min(at_once, episodes - start)
         purpose = "evaluate-greedy" if greedy else "evaluate"
-        joint = run_joint(
-            domain, groups, actors, n, run_seed, purpose, (index, part), greedy, threads=threads
-        )
+        joint = run_joint(domain, groups, actors, n, run_seed, purpose, (index, part), greedy, pool=pool)
         returns.append(joint.returns(groups))
         if aips is not None:
             entropies.append(_cross_entropies(domain, groups, aips, joint))
             parts.append(n)
     ce = np.average(np.stack(entropies), axis=0, weights=parts) if entropies else None
     return summarise(np.concatenate(returns, axis=1)), ce
+
+
+def evaluate_both(
+    domain: Domain,
+    groups: Sequence[Group],
+    weights: Sequence[NDArray[np.float32]],
+    episodes: int,
+    run_seed: int,
+    index: int,
+    aips: Sequence[NDArray[np.float32]] | None,
+    pool: Executor,
+) -> tuple[Returns, Returns, NDArray[np.float64] | None]:
+    """Sampled and greedy returns, and the CE: as ``evaluate_policies``, but at the same time.
+
+    One after the other they leave threads of ``pool`` idle twice, where few episodes are left for many.
+    """
+    with ThreadPoolExecutor(1) as beside:  # not one of the pool's threads: it only waits for them
+        arguments = (domain, groups, weights, episodes, run_seed, index)
+        likeliest = beside.submit(evaluate_policies, *arguments, greedy=True, pool=pool)
+        sampled, ce = evaluate_policies(*arguments, greedy=False, aips=aips, pool=pool)
+        return sampled, likeliest.result()[0], ce
 
 
 def _cross_entropies(

@@ -3,21 +3,19 @@
 It reads the store and writes records; it never changes training.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.errors import VersionGoneError
-from dials_async.evaluation.evaluate import evaluate_policies, summarise
-from dials_async.rollout.joint import run_scripted
+from dials_async.evaluation.baselines import baseline
+from dials_async.evaluation.evaluate import evaluate_both
 from dials_async.run_context import RunContext
 
 #: Seconds between looks at the stop signal while waiting.
 POLL_S = 0.1
-
-#: Runs share the baselines' episodes: the same seed for every run, so that runs compare with one number.
-BASELINE_SEED = 0
 
 
 class Evaluator:
@@ -26,13 +24,17 @@ class Evaluator:
     def __init__(self, context: RunContext, threads: int, released: Event | None = None) -> None:
         """``released``, once set, ends this evaluator alone: another process has taken over."""
         self._context = context
-        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="evaluate")
         self._released = released or Event()
         self.doing = "starting"
         """What it is at, or waits for, in a few words."""
 
     def run(self) -> None:
         """Evaluate the versions of the clock: on the way, and on many more episodes the last one."""
+        with self._pool:
+            self._run()
+
+    def _run(self) -> None:
         context = self._context
         schedule, last = context.config.schedule, context.clock.n_updates
         records = context.store.records("evaluations")
@@ -80,11 +82,12 @@ class Evaluator:
                 continue
             with context.phases("evaluate"):
                 episodes = context.config.schedule.final_eval_episodes
-                result = summarise(run_scripted(context.domain, name, episodes, BASELINE_SEED, self._threads))
-            self._count(episodes)
+                found = baseline(context.domain, context.config.domain, name, episodes, self._pool)
+            if found.measured:
+                self._count(episodes)
             context.store.append_record(
                 "baselines",
-                {"id": name, "mean": result.mean, "se": result.standard_error, "episodes": episodes},
+                {"id": name, "mean": found.mean, "se": found.standard_error, "episodes": episodes},
             )
 
     def _evaluate(self, version: int, weights: list[NDArray[np.float32]], episodes: int) -> None:
@@ -101,8 +104,7 @@ class Evaluator:
             aips = [state.arrays[f"g{group.index}"] for group in context.groups]
         with context.phases("evaluate"):
             arguments = (context.domain, context.groups, weights, episodes, context.seed, version)
-            sampled, ce = evaluate_policies(*arguments, greedy=False, aips=aips, threads=self._threads)
-            greedy, _ = evaluate_policies(*arguments, greedy=True, threads=self._threads)
+            sampled, greedy, ce = evaluate_both(*arguments, aips, self._pool)
         self._count(2 * episodes)
         store.append_record(
             "evaluations",

@@ -1,5 +1,6 @@
 """What a finished run has learned, for analyses: its policies, and its newest AIPs."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +32,8 @@ class Trained:
 
     def global_episodes(self, n: int, seed: int) -> JointEpisodes:
         """``n`` GS episodes under the policies, actions sampled."""
-        return run_joint(
-            *(self.domain, self.groups, self.actors, n, seed, "analysis"), threads=cores()
-        )  # fmt: skip
+        with ThreadPoolExecutor(cores()) as pool:
+            return run_joint(self.domain, self.groups, self.actors, n, seed, "analysis", pool=pool)
 
     def local_episodes(self, k: int, aips: Floats, n: int, seed: int) -> Episodes:
         """``n`` episodes of the IALS of every agent of group ``k`` under the policies and ``aips``."""

@@ -51,7 +51,7 @@ class GsSampler:
             return
         for done in range(store.aip_version()):  # in case the one before was killed before it did
             self._context.release(self._version_of(done))
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="aip") as pool:
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="refresh") as pool:
             # The store says how far it is, also after a restart: AIP version m is what refresh m - 1 made.
             while (refresh := store.aip_version()) < self._context.clock.n_refreshes:
                 versions = self._wait_for_versions(self._version_of(refresh))
@@ -104,7 +104,7 @@ class GsSampler:
                 context.seed,
                 "aip-data",
                 (refresh,),
-                threads=self._threads,
+                pool=pool,
             )
         steps = context.domain.n_agents * n_episodes * context.domain.episode_steps
         context.metrics.simulated.labels("gs", "refresh").inc(steps)

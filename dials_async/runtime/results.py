@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dials_async.evaluation.evaluator import BASELINE_SEED
+from dials_async.evaluation.baselines import BASELINE_SEED
 from dials_async.learning.tally import summarise_learning
 from dials_async.rollout.joint import run_joint
 from dials_async.run_context import RunContext

@@ -1,6 +1,7 @@
 """Looking at a run that is saved on disk: its newest checkpoint, evaluated anew."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from dials_async.config import load_config
 from dials_async.domains.base import Domain
 from dials_async.domains.registry import make_domain
 from dials_async.errors import CheckpointError, ConfigError
-from dials_async.evaluation.evaluate import evaluate_policies, summarise
+from dials_async.evaluation.evaluate import evaluate_both, summarise
 from dials_async.groups import make_groups
 from dials_async.rollout.joint import run_scripted
 from dials_async.runtime.folder import CHECKPOINTS, CONFIG, read_config
@@ -28,7 +29,8 @@ def evaluate_run(
     domain = _changed(make_domain(config.domain), folder, settings)
     n = episodes or config.schedule.final_eval_episodes
     if policy != "trained":
-        result = summarise(run_scripted(domain, policy, n, seed, threads=cores()))
+        with ThreadPoolExecutor(cores()) as pool:
+            result = summarise(run_scripted(domain, policy, n, seed, pool))
         row = {"mean": result.mean, "se": result.standard_error}
         returns = {policy: row}
         return {"episodes": n, "seed": seed, "steps": None, "returns": returns, "influence_ce": None}
@@ -43,27 +45,15 @@ def evaluate_run(
     aips = None
     if config.run.simulator != "gs" and snapshot.aips:
         aips = [snapshot.aips[-1].arrays[f"g{group.index}"] for group in groups]
-    returns, influence_ce = {}, None
-    for kind, greedy in (("sampled", False), ("greedy", True)):
-        result, ce = evaluate_policies(
-            domain,
-            groups,
-            weights,
-            n,
-            seed,
-            index=0,
-            greedy=greedy,
-            aips=None if greedy else aips,
-            threads=cores(),
-        )
-        returns[kind] = {"mean": result.mean, "se": result.standard_error}
-        influence_ce = float(ce.mean()) if ce is not None else influence_ce
+    with ThreadPoolExecutor(cores()) as pool:
+        sampled, greedy, ce = evaluate_both(domain, groups, weights, n, seed, 0, aips, pool)
+    kinds = {"sampled": sampled, "greedy": greedy}
     return {
         "episodes": n,
         "seed": seed,
         "steps": steps,
-        "returns": returns,
-        "influence_ce": influence_ce,
+        "returns": {kind: {"mean": r.mean, "se": r.standard_error} for kind, r in kinds.items()},
+        "influence_ce": None if ce is None else float(ce.mean()),
     }
 
 

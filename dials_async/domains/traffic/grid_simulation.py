@@ -1,6 +1,7 @@
 """Episodes of the whole grid in SUMO: actions in; observations, rewards and influence of all agents out."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,14 @@ SUMO_OPTIONS = [
     *("--duration-log.disable", "true"),
 ]
 
+#: The light's bit of an observation, by its phase.
+_SHOWN = [1 << LIGHT_BITS[phase] for phase in range(len(SIGNALS))]
+
+#: Those of the cells of an approach that are in the observation.
+_SEEN_CELLS = (1 << N_CELLS) - 1
+
+_OBSERVATION_BYTES = -(-OBSERVATION_BITS // 8)
+
 #: SUMO takes seeds of 31 bits.
 _SEED_BITS = 31
 
@@ -47,15 +56,18 @@ class GridSimulation:
         self._empty_reward, self._tenth_cell = empty_reward, tenth_cell
         self._light_names = grid.lights
         self._lanes = [f"{edge}_0" for k in range(len(grid.lights)) for edge in grid.approaches(k)]
-        self._present: list[set[str]] = []
+        self._present: list[Sequence[str]] = []
         self._actuated = False
+        self._seed = 0
         self.lights = Lights(0)
-        self.readings: list[Reading] = []
-        """Of the approaches of all agents: agent k has entries 4 k to 4 k + 3."""
-        n = len(self._light_names)
-        self.observations = np.zeros((n, OBSERVATION_BITS), dtype=np.uint8)  # [agents, bits]
-        self.rewards = np.zeros(n, dtype=np.float32)  # [agents]
-        self.influence = np.zeros((n, N_APPROACHES), dtype=np.uint8)  # [agents, sources]
+        self.reading = Reading([], [], [], [])
+        """Of the approaches of all agents: agent k has lanes 4 k to 4 k + 3."""
+        self.observations = b""
+        """Packed bits of all agents, one after another."""
+        self.rewards: list[float] = []
+        """[agents]"""
+        self.influence = b""
+        """A byte for each source of each agent."""
 
     @property
     def n_agents(self) -> int:
@@ -68,29 +80,36 @@ class GridSimulation:
         A loaded state would be faster to go back to, but SUMO's random numbers would run on from the episode
         before: only loading anew with a seed makes the episode a pure function of it.
         """
-        files = self._files
+        self._seed = seed
+        self._begin([])
+
+    def let_sumo_control(self) -> None:
+        """In the episode that was just reset, SUMO's actuated control has the lights; actions are ignored.
+
+        Only here are its programs loaded: their detectors would take a seventh of SUMO's time in any episode.
+        """
+        self._begin(["--additional-files", str(self._files.lights)])
+        for name in self._light_names:
+            self._link.api.trafficlight.setProgram(name, ACTUATED)
+        self._actuated = True
+
+    def _begin(self, more_options: list[str]) -> None:
         self._link.load(
             [
-                *("--net-file", str(files.network)),
-                *("--additional-files", str(files.lights)),
-                *("--route-files", str(files.demand)),
-                *("--seed", str(seed % (1 << _SEED_BITS))),
+                *("--net-file", str(self._files.network)),
+                *("--route-files", str(self._files.demand)),
+                *("--seed", str(self._seed % (1 << _SEED_BITS))),
                 *SUMO_OPTIONS,
+                *more_options,
             ]
         )
         empty = self._link.watch(self._lanes)
         self._actuated = False
         self.lights = Lights(self.n_agents)
-        self._present = [set() for _ in self._lanes]
+        self._present = empty.ids
         for name, phase in zip(self._light_names, self.lights.phases, strict=True):
             self._link.api.trafficlight.setRedYellowGreenState(name, SIGNALS[phase])
         self._take(empty)
-
-    def let_sumo_control(self) -> None:
-        """Until the next reset SUMO's actuated control has the lights; actions are ignored."""
-        for name in self._light_names:
-            self._link.api.trafficlight.setProgram(name, ACTUATED)
-        self._actuated = True
 
     def step(self, actions: NDArray[np.uint8]) -> None:
         """Advance by one second under ``actions`` [agents]."""
@@ -101,33 +120,42 @@ class GridSimulation:
         self._link.step()
         self._take(self._link.read())
 
-    def _take(self, readings: list[Reading]) -> None:
-        self.readings = readings
+    def _take(self, reading: Reading) -> None:
+        self.reading = reading
         if self._actuated:
             shown = self._link.api.trafficlight.getRedYellowGreenState
             self.lights.phases = [SIGNALS.index(shown(name)) for name in self._light_names]
-        self.observations[:] = 0
-        for agent in range(self.n_agents):
-            bits, speeds = self.observations[agent], []
+        cells, packed = _occupied_cells(reading), bytearray()
+        for agent, phase in enumerate(self.lights.phases):
+            lane = agent * N_APPROACHES
+            bits = _SHOWN[phase]
             for k in range(N_APPROACHES):
-                lane = agent * N_APPROACHES + k
-                ids, positions, lane_speeds = self.readings[lane]
-                speeds += lane_speeds
-                last_cell = False
-                for position in positions:
-                    cell = int((LANE_M - position) // CELL_M)
-                    if cell < N_CELLS:
-                        bits[k * N_CELLS + cell] = 1
-                    else:
-                        last_cell = True
-                now = set(ids)
-                entered = not now <= self._present[lane]
-                self.influence[agent, k] = last_cell if self._tenth_cell else entered
-                self._present[lane] = now
-            bits[LIGHT_BITS[self.lights.phases[agent]]] = 1
+                bits |= (cells[lane + k] & _SEEN_CELLS) << (k * N_CELLS)
+            packed += bits.to_bytes(_OBSERVATION_BYTES, "little")
+        self.observations = bytes(packed)
+        if self._tenth_cell:
+            self.influence = bytes([lane >> N_CELLS for lane in cells])
+        else:
+            self.influence = bytes(
+                [
+                    # Most lanes have the cars that they had a second ago.
+                    now != before and not set(before).issuperset(now)
+                    for now, before in zip(reading.ids, self._present, strict=True)
+                ]
+            )
+            self._present = reading.ids
+        self.rewards = self._mean_speeds(reading)
+
+    def _mean_speeds(self, reading: Reading) -> list[float]:
+        """Of the cars on each agent's approaches, as a share of the speed limit, [agents]."""
+        means, start = [], 0
+        for end in reading.ends[N_APPROACHES - 1 :: N_APPROACHES]:
+            speeds = reading.speeds_mps[start:end]
             # fsum: the same sum in whatever order the interface lists the cars.
             mean = math.fsum(speeds) / len(speeds) / SPEED_LIMIT_MPS if speeds else self._empty_reward
-            self.rewards[agent] = mean
+            means.append(mean)
+            start = end
+        return means
 
     def cars_beyond(self, agent: int) -> list[int]:
         """Cars on the agent's four exits, in the order of the approaches that lead there."""
@@ -143,3 +171,15 @@ class GridSimulation:
             for x, y in (vehicle.getPosition(i),)
         ]
         return Snapshot(cars, list(self.lights.phases))
+
+
+def _occupied_cells(reading: Reading) -> list[int]:
+    """The cells of 10 m of each lane that hold a car, as bits counted from the stop line."""
+    cells, start = [], 0
+    for end in reading.ends:
+        bits = 0
+        for position in reading.positions_m[start:end]:
+            bits |= 1 << min(int((LANE_M - position) // CELL_M), N_CELLS)
+        cells.append(bits)
+        start = end
+    return cells

@@ -22,9 +22,10 @@ class Lights:
         which the other green comes.
         """
         changed = []
-        for k, (phase, seconds) in enumerate(zip(self.phases, self.seconds, strict=True)):
+        lights = zip(self.phases, self.seconds, actions.tolist(), strict=True)
+        for k, (phase, seconds, action) in enumerate(lights):
             is_green = phase % 2 == 0
-            if (actions[k] == SWITCH) if is_green else (seconds == YELLOW_S):
+            if (action == SWITCH) if is_green else (seconds == YELLOW_S):
                 self.phases[k] = (phase + 1) % 4
                 self.seconds[k] = 0
                 changed.append(k)

@@ -52,30 +52,29 @@ def send_within(file: int, message: Mapping[str, Any], timeout_s: float) -> None
     """
     rest, deadline = memoryview(_pack(message)), time.monotonic() + timeout_s
     while rest:
-        _wait(file, select.POLLOUT, deadline)
-        rest = rest[os.write(file, rest) :]
+        try:
+            rest = rest[os.write(file, rest) :]
+        except BlockingIOError:
+            _wait(file, select.POLLOUT, deadline)
 
 
 def receive_within(file: int, timeout_s: float) -> Message | None:
-    """The next message from the descriptor ``file``; None at the end. Raises TimeoutError."""
+    """The next message from the descriptor ``file``, and the only one there; None at the end.
+
+    Raises TimeoutError.
+    """
     deadline = time.monotonic() + timeout_s
-    head = _read_exactly(file, LENGTH_BYTES, deadline)
-    body = None if head is None else _read_exactly(file, int.from_bytes(head, "little"), deadline)
-    if body is None:
-        return None
-    message: Message = msgpack.unpackb(body)
-    return message
-
-
-def _read_exactly(file: int, n_bytes: int, deadline: float) -> bytes | None:
-    found = bytearray()
-    while len(found) < n_bytes:
+    found, length = bytearray(), LENGTH_BYTES
+    while len(found) < length:
         _wait(file, select.POLLIN, deadline)
-        piece = os.read(file, min(n_bytes - len(found), _CHUNK_BYTES))
+        piece = os.read(file, _CHUNK_BYTES)  # as a rule all of it
         if not piece:
             return None
         found += piece
-    return bytes(found)
+        if len(found) >= LENGTH_BYTES:
+            length = LENGTH_BYTES + int.from_bytes(found[:LENGTH_BYTES], "little")
+    message: Message = msgpack.unpackb(memoryview(found)[LENGTH_BYTES:])
+    return message
 
 
 def _wait(file: int, event: int, deadline: float) -> None:

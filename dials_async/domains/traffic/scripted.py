@@ -117,7 +117,7 @@ class _ByLight(ABC):
         """Whether the light of ``agent``, green in ``phase`` for ``seconds``, is to switch."""
 
     def _positions(self, agent: int, approach: int) -> list[float]:
-        return self._simulation.readings[agent * N_APPROACHES + approach].positions_m
+        return self._simulation.reading.positions_on(agent * N_APPROACHES + approach)
 
 
 class FixedTime(_ByLight):

@@ -5,6 +5,7 @@ Cars are read by plain getters with libsumo and by subscriptions with TraCI: eac
 """
 
 from collections.abc import Sequence
+from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
 from dials_async.domains.traffic.installation import Installation
@@ -24,12 +25,19 @@ GUI_OPTIONS = ["--start", "--quit-on-end", "--delay", "100"]
 
 
 class Reading(NamedTuple):
-    """The cars on one lane; entry k of each belongs to the same car."""
+    """The cars on all lanes that are watched, lane by lane: flat lists, since many short ones take long."""
 
-    ids: Sequence[str]
+    ids: list[Sequence[str]]
+    """Of the cars on each lane."""
+    ends: list[int]
+    """Of each lane in the lists below: lane k has the entries ``ends[k - 1]`` (or 0) to ``ends[k] - 1``."""
     positions_m: list[float]
     """Of the front bumpers, from the start of the lane."""
     speeds_mps: list[float]
+
+    def positions_on(self, lane: int) -> list[float]:
+        """Those of the cars on one lane."""
+        return self.positions_m[self.ends[lane - 1] if lane else 0 : self.ends[lane]]
 
 
 class SumoLink:
@@ -96,26 +104,28 @@ class SumoLink:
         """Simulate one second."""
         self.api.simulationStep()
 
-    def watch(self, lanes: Sequence[str]) -> list[Reading]:
+    def watch(self, lanes: Sequence[str]) -> Reading:
         """Prepare :meth:`read` of ``lanes`` in the simulation that was just loaded; the empty lanes."""
         self._lanes = {lane: k for k, lane in enumerate(lanes)}
         if self.subscribes:
             self.api.simulation.subscribe([self.api.constants.VAR_DEPARTED_VEHICLES_IDS])
-        return [Reading([], [], []) for _ in lanes]
+        return _reading([() for _ in lanes], [], [])
 
-    def read(self) -> list[Reading]:
-        """The cars on each of the lanes that are watched, after a step (before the first: ``watch``)."""
+    def read(self) -> Reading:
+        """The cars on the lanes that are watched, after a step (before the first: ``watch``)."""
         return self._read_subscribed() if self.subscribes else self._read_plain()
 
-    def _read_plain(self) -> list[Reading]:
-        position, speed = self.api.vehicle.getLanePosition, self.api.vehicle.getSpeed
-        readings = []
-        for lane in self._lanes:
-            ids = self.api.lane.getLastStepVehicleIDs(lane)
-            readings.append(Reading(ids, [position(i) for i in ids], [speed(i) for i in ids]))
-        return readings
+    def _read_plain(self) -> Reading:
+        on_lane, position, speed = (
+            self.api.lane.getLastStepVehicleIDs,
+            self.api.vehicle.getLanePosition,
+            self.api.vehicle.getSpeed,
+        )
+        ids = [on_lane(lane) for lane in self._lanes]
+        cars = list(chain.from_iterable(ids))
+        return _reading(ids, [position(car) for car in cars], [speed(car) for car in cars])
 
-    def _read_subscribed(self) -> list[Reading]:
+    def _read_subscribed(self) -> Reading:
         api, names = self.api, self.api.constants
         departed = api.simulation.getSubscriptionResults()[names.VAR_DEPARTED_VEHICLES_IDS]
         for vehicle in departed:
@@ -125,7 +135,9 @@ class SumoLink:
             lane = self._lanes.get(values[names.VAR_LANE_ID])
             if lane is not None:
                 found[lane].append((values[names.VAR_LANEPOSITION], values[names.VAR_SPEED], vehicle))
-        return [_reading(sorted(cars)) for cars in found]
+        lanes = [sorted(cars) for cars in found]
+        cars = list(chain.from_iterable(lanes))
+        return _reading([[c[2] for c in lane] for lane in lanes], [c[0] for c in cars], [c[1] for c in cars])
 
     def close(self) -> None:
         """End the simulation; twice is allowed."""
@@ -157,5 +169,5 @@ class SumoLink:
         return f"{error} {self._end_server()}".rstrip()
 
 
-def _reading(cars: list[tuple[float, float, str]]) -> Reading:
-    return Reading([c[2] for c in cars], [c[0] for c in cars], [c[1] for c in cars])
+def _reading(ids: list[Sequence[str]], positions_m: list[float], speeds_mps: list[float]) -> Reading:
+    return Reading(ids, list(accumulate(map(len, ids))), positions_m, speeds_mps)
