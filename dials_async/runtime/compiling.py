@@ -43,7 +43,7 @@ class Kernel:
 
     @property
     def size(self) -> int:
-        """Bytes of bytecode, of its parts too: a guess at how long it takes, the longest are compiled first."""
+        """Bytes of bytecode, of its parts too: a guess at how long it takes; the longest come first."""
         seen: set[FunctionType] = set()
         _collect(self.dispatcher.py_func, seen)
         return sum(len(function.__code__.co_code) for function in seen)
