@@ -17,7 +17,6 @@ from threading import Thread
 from types import FunctionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from numba import typeof
 from numba.core.dispatcher import Dispatcher
 
 from dials_async.config import Config
@@ -107,19 +106,20 @@ def _end_with_parent() -> None:
 def _noting() -> Iterator[dict[Any, set[tuple[Any, ...]]]]:
     """Kernels that are called and not compiled yet are noted with their types; the call does nothing."""
     found: dict[Any, set[tuple[Any, ...]]] = {}
+    all_kernels: Any = Dispatcher  # what is changed here is not in Numba's types
 
     # Numba calls this where it has no machine code for the types, then what it returned with the arguments.
     def note(kernel: Any, *arguments: Any) -> Callable[..., Any]:
-        found.setdefault(kernel, set()).add(tuple(typeof(argument) for argument in arguments))
+        found.setdefault(kernel, set()).add(tuple(kernel.typeof_pyval(x) for x in arguments))
         result = _zero(get_type_hints(kernel.py_func).get("return"))
         return lambda *_: result
 
-    original = Dispatcher._compile_for_args
-    Dispatcher._compile_for_args = note
+    original = all_kernels._compile_for_args
+    all_kernels._compile_for_args = note
     try:
         yield found
     finally:
-        Dispatcher._compile_for_args = original
+        all_kernels._compile_for_args = original
 
 
 def _zero(kind: Any) -> Any:
