@@ -15,6 +15,7 @@ from dials_async.groups import Group, make_groups
 from dials_async.influence.training import train_aip
 from dials_async.kernels.bits import packed_size
 from dials_async.learning import ppo
+from dials_async.learning.backends import update_of
 from dials_async.learning.settings import HEALTH, make_settings
 from dials_async.rollout.ials import Episodes, IalsRollout
 from dials_async.rollout.joint import run_joint
@@ -96,11 +97,7 @@ def _learning(config: Config, group: Group, episodes: Episodes) -> Callable[[], 
     settings = make_settings(config, group)
     n_episodes, n_steps = episodes.actions.shape[1:]
     scratch = ppo.make_scratch(group.actor, group.critic, settings, n_episodes, n_steps)
-    update = ppo.update_agent
-    if config.ppo.backend == "torch":
-        from dials_async.learning import ppo_torch
-
-        update = ppo_torch.update_agent
+    update = update_of(config.ppo.backend)
     initial = group.initial_weights(1)
     health = np.zeros(len(HEALTH))
     terminated = np.zeros(n_episodes, dtype=np.uint8)

@@ -17,6 +17,7 @@ from dials_async.errors import (
     StoreError,
     UnreachableError,
 )
+from dials_async.learning.backends import update_of
 from dials_async.messaging.amqp_queues import dead_queue
 from dials_async.messaging.rabbitmq import RabbitBroker
 from dials_async.metrics.targets import forget_run
@@ -61,6 +62,7 @@ def create(run: str, config: Config) -> list[str]:
     folder = run_path(run)
     if folder.exists():
         raise RunExistsError(f"{folder} exists: choose another --run, or go on with it (--resume)")
+    update_of(config.ppo.backend)  # what is missing here is said before the run exists
     compile_kernels(config)
     registry = RunRegistry(redis_url())
     try:

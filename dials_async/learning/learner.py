@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from dials_async.errors import TrainingError, VersionConflictError
 from dials_async.groups import Group
 from dials_async.kernels.rng import seed64
+from dials_async.learning.backends import update_of
 from dials_async.learning.inbox import Arrivals, Inbox
-from dials_async.learning.ppo import Scratch, make_scratch, update_agent
+from dials_async.learning.ppo import Scratch, make_scratch
 from dials_async.learning.progress import LearningProgress
 from dials_async.learning.requests import POLL_S, Requests
 from dials_async.learning.settings import HEALTH, make_settings, schedules
@@ -54,11 +55,7 @@ class GroupLearner:
         self._scratch: Scratch = make_scratch(
             group.actor, group.critic, self._settings, n_episodes, context.domain.episode_steps
         )
-        self._update_agent = update_agent
-        if context.config.ppo.backend == "torch":
-            from dials_async.learning import ppo_torch  # seconds to import: only where it is asked for
-
-            self._update_agent = ppo_torch.update_agent
+        self._update_agent = update_of(context.config.ppo.backend)
         self._inbox = Inbox(context, group)
         self._requests = Requests(context, group)
         self._interruptions = 0  # of the consumer, as far as they were answered by asking again

@@ -26,10 +26,11 @@ def machine() -> dict[str, Any]:
 
 def library_versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    names = ["dials-async", "numpy", "numba", "scipy", "msgpack", "safetensors"]
-    with suppress(PackageNotFoundError):  # only the traffic domain needs it
-        version("eclipse-sumo")
-        names.append("eclipse-sumo")
+    names = ["dials-async", "numpy", "numba", "msgpack", "safetensors"]
+    for extra in ("eclipse-sumo", "torch"):  # only the traffic domain and ppo.backend = "torch" need them
+        with suppress(PackageNotFoundError):
+            version(extra)
+            names.append(extra)
     return {"python": sys.version.split()[0], **{name: version(name) for name in names}}
 
 

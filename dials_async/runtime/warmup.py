@@ -1,19 +1,35 @@
-"""Compile the kernels of a run before its clock starts: once per machine, by a tiny run of the same kind.
+"""Compile the kernels of a run before its clock starts: once per machine, on all cores.
 
-Several processes that meet an empty cache would each compile everything: the first one does, the others wait.
+Processes that compile a share each (``dials_async.runtime.compiling``) fill the cache; then a tiny run of the
+same kind in this process takes the kernels from there, and compiles what should be missing. Several processes
+that meet an empty cache would each compile everything: the first one does, the others wait.
 """
 
 import fcntl
+import logging
+import os
+import subprocess
 import sys
 import tempfile
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from rich.console import Console
 
 from dials_async.config import Config
 from dials_async.domains.registry import make_domain
-from dials_async.errors import TrainingError
 from dials_async.kernels.compile import CACHE_FOLDER
-from dials_async.runtime.embedded import EmbeddedRun
+from dials_async.runtime import compiling
+from dials_async.runtime.compiling import COMPILED, FOUND, tiny_run
+from dials_async.runtime.folder import CONFIG
+from dials_async.runtime.wiring import cores
+
+#: More processes would wait for the largest kernel, and each takes about 300 MiB.
+MOST_PROCESSES = 8
+
+
+logger = logging.getLogger(__name__)
 
 
 def compile_kernels(config: Config, quiet: bool = False) -> None:
@@ -25,23 +41,11 @@ def compile_kernels(config: Config, quiet: bool = False) -> None:
     with open(CACHE_FOLDER / "lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process
         if not marker.exists():
-            _compile(config, quiet)
+            with _progress(quiet) as show:
+                if cores() > 1:
+                    _fill_cache(config, min(cores(), MOST_PROCESSES), show)
+                tiny_run(config)
             marker.touch()
-
-
-def _compile(config: Config, quiet: bool) -> None:
-    if not quiet:
-        where = CACHE_FOLDER.parent
-        print(
-            f"compiling kernels: once per machine, about a minute (kept in {where})",
-            file=sys.stderr,
-            flush=True,
-        )
-    with tempfile.TemporaryDirectory(prefix="dials-") as folder:
-        run = EmbeddedRun("compile", _tiny(config), Path(folder) / "run", resume=False)
-        run.start()
-        if not run.wait(lambda: None):
-            raise TrainingError("compiling the kernels was interrupted")
 
 
 def _kind(config: Config) -> str:
@@ -52,21 +56,69 @@ def _kind(config: Config) -> str:
     return "-".join([*map(str, parts), config.ppo.backend])
 
 
-def _tiny(config: Config) -> Config:
-    """Two updates of one episode and one refresh: every kernel is called, with arrays of the same types."""
-    episode = make_domain(config.domain).episode_steps
-    return replace(
-        config,
-        run=replace(config.run, steps=2 * episode),
-        aip=replace(config.aip, gs_steps=2 * episode, epochs=1),
-        ppo=replace(config.ppo, epochs=1, schedule_steps=0),
-        schedule=replace(
-            config.schedule,
-            refresh_steps=2 * episode,
-            eval_steps=2 * episode,
-            eval_episodes=1,
-            final_eval_episodes=1,
-        ),
-        rollout=replace(config.rollout, episodes_per_task=1, tasks_per_update=1, max_policy_lag=0),
-        runtime=replace(config.runtime, workers=1),
-    )
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Show how far it is: on a terminal in one line, elsewhere in a line each."""
+    if quiet:
+        yield lambda _text: None
+        return
+    console = Console(file=sys.stderr)
+    first = f"compiling kernels: once per machine, about half a minute (kept in {CACHE_FOLDER.parent})"
+    print(first, file=sys.stderr, flush=True)
+    if not console.is_terminal:
+        yield lambda text: print(text, file=sys.stderr, flush=True)
+        return
+    with console.status("compiling kernels") as status:
+        yield status.update
+
+
+def _fill_cache(config: Config, n_processes: int, show: Callable[[str], None]) -> None:
+    """Let processes compile the kernels; what one that ended early left is for the tiny run to compile."""
+    with tempfile.TemporaryDirectory(prefix="dials-") as name, ExitStack() as ended:
+        folder = Path(name)
+        (folder / CONFIG).write_text(config.to_toml(), encoding="utf-8")
+        said, says = os.pipe()
+        with open(said, encoding="utf-8") as lines:
+            try:
+                children = [ended.enter_context(_child(folder, k, says)) for k in range(n_processes)]
+            finally:
+                os.close(says)  # the children's copies keep it open: the lines end when the children do
+            _follow(lines, show)
+        for k, child in enumerate(children):
+            if child.wait():
+                logger.warning("a process that compiled kernels ended early: %s", _why(folder, k, child))
+
+
+@contextmanager
+def _child(folder: Path, k: int, says: int) -> Iterator["subprocess.Popen[bytes]"]:
+    """One process, killed if it is left behind, by Ctrl-C say: it may be in a kernel for a long time."""
+    with open(folder / f"errors-{k}", "wb") as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-m", compiling.__name__, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=says,
+            stderr=errors,
+            process_group=0,  # Ctrl-C is for this process to answer
+        )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def _follow(lines: Iterable[str], show: Callable[[str], None]) -> None:
+    """Count what the processes tell, until the last one has ended."""
+    found = done = 0
+    for line in lines:
+        kind, _, rest = line.strip().partition(" ")
+        if kind == FOUND:
+            found = int(rest)
+        elif kind == COMPILED:
+            done += 1
+            show(f"compiling kernels: {done} of {found} done ({rest})")
+
+
+def _why(folder: Path, k: int, child: "subprocess.Popen[bytes]") -> str:
+    said = (folder / f"errors-{k}").read_text(encoding="utf-8", errors="replace").strip()
+    return said.splitlines()[-1] if said else f"exit code {child.returncode}"

@@ -238,3 +238,17 @@ def test_options_out_of_range_are_refused_before_anything_is_written(
     assert result.exit_code == 2
     assert arguments[0] in result.stderr
     assert not runs_folder.exists()
+
+
+def test_torch_that_is_missing_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    blocked = "import sys; sys.modules['torch'] = None; from dials_async.cli import main; main()"
+    command = ["train", "warehouse-4", "--set", "ppo.backend=torch", "--run", "demo"]
+    done = subprocess.run(
+        [sys.executable, "-c", blocked, *command], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == (
+        "dials: ppo.backend = 'torch' needs torch, which is not installed: pip install 'dials-async[torch]'\n"
+    )
+    assert not list(tmp_path.iterdir())
