@@ -1,13 +1,9 @@
-"""Settings of the BLAS library, made in the environment before NumPy or SciPy load it."""
+"""Threads of the libraries that have some of their own, set in the environment before they are loaded."""
 
 import os
 
 
 def configure() -> None:
-    """One thread per process: our own threads keep the cores busy, more cost up to 30 x.
-
-    Which kernels OpenBLAS uses is left to it and to ``OPENBLAS_CORETYPE``; on processors with AVX-512 the
-    choice matters (benchmarks/blas.py, docs/performance.md).
-    """
+    """One thread: ours keep the cores busy. Kernels use none of them; NumPy and torch do."""
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")

@@ -14,8 +14,8 @@ from dials_async.errors import UsageError
 from dials_async.groups import Group, make_groups
 from dials_async.influence.training import train_aip
 from dials_async.kernels.bits import packed_size
-from dials_async.learning import ppo
 from dials_async.learning.backends import update_of
+from dials_async.learning.scratch import make_scratch
 from dials_async.learning.settings import HEALTH, make_settings
 from dials_async.rollout.ials import Episodes, IalsRollout
 from dials_async.rollout.joint import run_joint
@@ -96,7 +96,7 @@ def _measure(work: Callable[[], object], amount: int, repeats: int) -> dict[str,
 def _learning(config: Config, group: Group, episodes: Episodes) -> Callable[[], object]:
     settings = make_settings(config, group)
     n_episodes, n_steps = episodes.actions.shape[1:]
-    scratch = ppo.make_scratch(group.actor, group.critic, settings, n_episodes, n_steps)
+    scratch = make_scratch(group.actor, group.critic, settings, n_episodes, n_steps)
     update = update_of(config.ppo.backend)
     initial = group.initial_weights(1)
     health = np.zeros(len(HEALTH))

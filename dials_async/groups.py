@@ -95,9 +95,10 @@ def _shapes(config: Config, spec: AgentSpec) -> dict[str, Any]:
     first, second = config.policy.hidden_sizes
     outputs = spec.n_sources * spec.n_classes
     hidden = config.aip.hidden_size
+    seen = {"ladder_from": spec.dset_bits, "ladder_steps": spec.ladder_steps}
     return {
-        "actor": Shape(kind, spec.observation_bits, first, second, spec.n_actions, 1),
-        "critic": Shape(kind, spec.observation_bits, first, second, 1, 1),
+        "actor": Shape(kind, spec.observation_bits, first, second, spec.n_actions, 1, **seen),
+        "critic": Shape(kind, spec.observation_bits, first, second, 1, 1, **seen),
         "aip": Shape(GRU, spec.dset_bits, 0, hidden, outputs, 1)
         if config.aip.network == "gru"
         else Shape(MLP, spec.dset_bits, hidden, 0, outputs, 1),

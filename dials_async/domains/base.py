@@ -16,7 +16,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from dials_async.errors import ConfigError
 from dials_async.kernels.bits import packed_size
+
+#: Numbers of active bits are kept in 16 bits.
+MOST_BITS = 32767
 
 #: A drawing of an episode, plain data for JSON; ``dials_async.report.scene`` describes its fields.
 Scene = dict[str, Any]
@@ -33,6 +37,30 @@ class AgentSpec:
     """Influence sources per step (paper, section 3.1): what the AIP predicts."""
     n_classes: int
     """Classes of each source."""
+    ladder_steps: int = 1
+    """From 2 on: the bits behind the d-set are ladders of so many bits, "at least so much" by rising amounts:
+    a bit is set only where the one before it in its ladder is. Networks then read one row for each ladder in
+    place of one for each bit; what they compute is the same within rounding."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for sizes that kernels, which check no index, would take at their word."""
+        rest = self.observation_bits - self.dset_bits
+        for wrong, why in (
+            (not 1 <= self.observation_bits <= MOST_BITS, f"observations have 1 to {MOST_BITS} bits"),
+            (
+                not 1 <= self.dset_bits <= self.observation_bits,
+                "the d-set is the first bits of an observation",
+            ),
+            (not 1 <= self.n_actions <= 256, "an agent has 1 to 256 actions"),
+            (self.n_sources < 1, "an agent has at least one influence source"),
+            (not 1 <= self.n_classes <= 256, "a source has 1 to 256 classes"),
+            (
+                self.ladder_steps < 1 or rest % max(self.ladder_steps, 1) != 0,
+                "ladders fill the rest of the bits",
+            ),
+        ):
+            if wrong:
+                raise ConfigError(f"{self}: {why}")
 
     @property
     def observation_bytes(self) -> int:

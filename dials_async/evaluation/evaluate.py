@@ -11,6 +11,7 @@ from dials_async.domains.base import Domain
 from dials_async.groups import Group
 from dials_async.influence.training import cross_entropy
 from dials_async.kernels.bits import packed_size
+from dials_async.kernels.ordered import mean, mean_of_rows, standard_error
 from dials_async.rollout.joint import JointEpisodes, run_joint
 
 #: Agent-steps of episodes that are run side by side: bounds memory (about 40 bytes each).
@@ -31,10 +32,10 @@ class Returns:
 
 def summarise(returns: NDArray[np.float64]) -> Returns:
     """Mean return per learning agent with its standard error; ``returns`` [agents, episodes]."""
-    per_episode = returns.mean(axis=0)
-    n = len(per_episode)
-    error = float(per_episode.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
-    return Returns(returns.mean(axis=1), float(per_episode.mean()), error, n)
+    per_episode = mean_of_rows(returns)
+    return Returns(
+        mean_of_rows(returns.T), mean(per_episode), standard_error(per_episode.tolist()), len(per_episode)
+    )
 
 
 def evaluate_policies(
@@ -72,7 +73,11 @@ def evaluate_policies(
         if aips is not None:
             entropies.append(_cross_entropies(domain, groups, aips, joint))
             parts.append(n)
-    ce = np.average(np.stack(entropies), axis=0, weights=parts) if entropies else None
+    ce = None
+    if entropies:
+        ce = np.zeros(domain.n_agents)
+        for entropy, n in zip(entropies, parts, strict=True):
+            ce += entropy * (n / sum(parts))
     return summarise(np.concatenate(returns, axis=1)), ce
 
 

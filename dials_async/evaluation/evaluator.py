@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dials_async.errors import VersionGoneError
 from dials_async.evaluation.baselines import baseline
 from dials_async.evaluation.evaluate import evaluate_both
+from dials_async.kernels.ordered import mean
 from dials_async.run_context import RunContext
 
 #: Seconds between looks at the stop signal while waiting.
@@ -119,7 +120,7 @@ class Evaluator:
                 "return_se": sampled.standard_error,
                 "greedy_return_mean": greedy.mean,
                 "greedy_return_se": greedy.standard_error,
-                "influence_ce_mean": None if ce is None else float(ce.mean()),
+                "influence_ce_mean": None if ce is None else mean(ce),
                 "influence_ce_min": None if ce is None else float(ce.min()),
                 "influence_ce_max": None if ce is None else float(ce.max()),
                 "aip_version": aip_version,

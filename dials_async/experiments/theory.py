@@ -91,9 +91,8 @@ def probabilities(
     n_episodes, n_steps, n_sources = influence.shape
     rows, shape = n_episodes * n_steps, group.aip
     ws = make_workspace(shape, rows, n_episodes, gradient=False)
-    scratch = np.zeros((rows, shape.n_out), dtype=np.float32)
-    aip_cross_entropy(shape, aip, group.spec.n_classes, dsets, influence, ws, scratch)
-    logits = ws.out[:rows].reshape(n_steps, n_episodes, n_sources, group.spec.n_classes).astype(np.float64)
+    aip_cross_entropy(shape, aip, group.spec.n_classes, dsets, influence, ws)
+    logits = ws.out[:rows, : shape.n_out].reshape(n_steps, n_episodes, n_sources, -1).astype(np.float64)
     weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
     result: NDArray[np.float64] = weights / weights.sum(axis=-1, keepdims=True)
     return result

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dials_async.errors import QueueFullError, VersionConflictError
 from dials_async.influence.training import AipResult, train_aip
 from dials_async.kernels.bits import packed_size
+from dials_async.kernels.ordered import mean
 from dials_async.kernels.rng import seed64
 from dials_async.messaging.broker import gs_tasks
 from dials_async.messaging.schema import RolloutTask, encode_task
@@ -201,17 +202,17 @@ class GsSampler:
 
 
 def _record(version: int, steps: int, results: list[AipResult], seconds: float) -> dict[str, object]:
-    def mean(values: list[float]) -> float:
-        return round(float(np.mean(values)), 6)
+    def rounded_mean(values: list[float]) -> float:
+        return round(mean(values), 6)
 
     return {
         "id": f"aip{version}",
         "aip_version": version,
         "steps": steps,
-        "ce_before": mean([result.ce_before for result in results]),
-        "ce_after": mean([result.ce_after for result in results]),
-        "ce_marginal": mean([result.ce_marginal for result in results]),
-        "epochs": mean([result.epochs for result in results]),
+        "ce_before": rounded_mean([result.ce_before for result in results]),
+        "ce_after": rounded_mean([result.ce_after for result in results]),
+        "ce_marginal": rounded_mean([result.ce_marginal for result in results]),
+        "epochs": rounded_mean([result.epochs for result in results]),
         "seconds": round(seconds, 3),
         "ce_before_per_agent": [round(result.ce_before, 4) for result in results],
         "ce_after_per_agent": [round(result.ce_after, 4) for result in results],

@@ -5,19 +5,19 @@ source, and is trained on the cross-entropy (paper, section 3.2). A GRU reads wh
 feed-forward AIP single steps. Training stops early on held-out episodes and keeps the best weights.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.kernels.bits import unpack_active
-from dials_async.kernels.compile import Scalar, jit, jit_part
+from dials_async.kernels.compile import Scalar, jit, jit_inline, jit_part
+from dials_async.kernels.functions import log
 from dials_async.kernels.rng import shuffle
 from dials_async.networks.adam import adam_step
 from dials_async.networks.layout import GRU, Shape, Workspace, make_workspace
-from dials_async.networks.network import backward, forward, prepare
-from dials_async.networks.sampling import softmax_part
+from dials_async.networks.network import backward, clear_hidden, forward, prepare
+from dials_async.networks.sampling import softmax
 
 Floats = NDArray[np.float32]
 
@@ -45,24 +45,32 @@ def _cross_entropy(
     influence: NDArray[np.uint8],  # [episodes * steps, sources]
     rows: NDArray[np.int32],  # [n]
     n: int,
-    ws: Workspace,
-    probabilities: Floats,  # [n_out], scratch
-    d_out: Floats,  # [n, n_out], out: gradient of the mean
+    ws: Workspace,  # its d_out: gradient of the mean, out; its out becomes scratch
+    probabilities: Floats,  # as ws.out, scratch
+    log_totals: Floats,  # [n, sources], scratch
+    gradient: bool,  # whether d_out is wanted
 ) -> Scalar:
     """Mean cross-entropy per source of the outputs in ``ws.out``, and its gradient."""
     n_sources = s.n_out // n_classes
-    share = np.float32(1.0 / (n * n_sources))
-    total_ce = 0.0
+    softmax(ws.out, n, n_sources, n_classes, probabilities, log_totals)
+    total = 0.0
     for i in range(n):
         for source in range(n_sources):
-            start, stop = source * n_classes, (source + 1) * n_classes
-            top, total = softmax_part(ws.out, i, start, stop, probabilities)
-            label = start + influence[rows[i], source]
-            total_ce -= ws.out[i, label] - top - math.log(total)
-            for k in range(start, stop):
-                d_out[i, k] = share * probabilities[k] / total
-            d_out[i, label] -= share
-    return total_ce / (n * n_sources)
+            label = source * n_classes + influence[rows[i], source]
+            total -= ws.out[i, label] - log_totals[i, source]
+    if gradient:
+        share = np.float32(1.0 / (n * n_sources))
+        for i in range(n):
+            for source in range(n_sources):
+                start, stop = source * n_classes, (source + 1) * n_classes
+                weight = np.float32(0.0)
+                for k in range(start, stop):
+                    weight += probabilities[i, k]
+                scale = share / weight
+                for k in range(start, stop):
+                    ws.d_out[i, k] = scale * probabilities[i, k]
+                ws.d_out[i, start + influence[rows[i], source]] -= share
+    return total / (n * n_sources)
 
 
 @jit_part
@@ -77,7 +85,6 @@ def _mean_ce(
     last: int,
     n_steps: int,
     ws: Workspace,  # of at least (last - first) * n_steps samples
-    d_out: Floats,
 ) -> Scalar:
     """Mean cross-entropy over the episodes first .. last - 1."""
     n = last - first
@@ -85,12 +92,20 @@ def _mean_ce(
     for t in range(n_steps):
         for b in range(n):
             rows[t * n + b] = (first + b) * n_steps + t
-    probabilities = np.zeros(s.n_out, dtype=np.float32)
     if s.kind == GRU:
-        ws.hidden[:n] = 0.0
+        clear_hidden(s, n, ws)
     prepare(s, p, ws)
-    forward(s, p, indices, counts, rows, n_steps, n, ws)
-    return _cross_entropy(s, n_classes, influence, rows, n * n_steps, ws, probabilities, d_out)
+    forward(s, indices, counts, rows, n_steps, n, ws)
+    log_totals = np.zeros((n * n_steps, s.n_out // n_classes), dtype=np.float32)
+    return _cross_entropy(
+        s, n_classes, influence, rows, n * n_steps, ws, np.zeros_like(ws.out), log_totals, False
+    )
+
+
+@jit_inline
+def _copy(source: Floats, target: Floats) -> None:
+    for k in range(source.shape[0]):
+        target[k] = source[k]
 
 
 @jit
@@ -114,17 +129,19 @@ def _train(
     n_rows = n_episodes * n_steps
     indices = np.zeros((n_rows, s.n_in), dtype=np.int16)
     counts = np.zeros(n_rows, dtype=np.int32)
-    unpack_active(dsets.reshape((n_rows, n_bytes)), s.n_in, indices, counts)
-    held_d_out = np.zeros(((n_episodes - n_train) * n_steps, s.n_out), dtype=np.float32)
-    held_out = (n_classes, indices, counts, influence, n_train, n_episodes, n_steps, held_ws, held_d_out)
+    packed = dsets.reshape((n_rows, n_bytes))
+    unpack_active(packed, s.n_in, s.ladder_from, s.ladder_steps, indices, counts)
+    held_out = (n_classes, indices, counts, influence, n_train, n_episodes, n_steps, held_ws)
     before = _mean_ce(s, parameters, *held_out)
     best_ce, best, since_best = before, parameters.copy(), 0
     m, v, gradient = np.zeros_like(parameters), np.zeros_like(parameters), np.zeros_like(parameters)
-    probabilities = np.zeros(s.n_out, dtype=np.float32)
-    d_out = np.zeros((sequences * length, s.n_out), dtype=np.float32)
+    probabilities = np.zeros_like(ws.out)
+    log_totals = np.zeros((sequences * length, s.n_out // n_classes), dtype=np.float32)
     rows = np.zeros(sequences * length, dtype=np.int32)
     per_episode = n_steps // length
-    order = np.arange(n_train * per_episode).astype(np.int32)
+    order = np.zeros(n_train * per_episode, dtype=np.int32)
+    for k in range(order.shape[0]):
+        order[k] = k
     stream = np.zeros(1, dtype=np.uint64)
     stream[0] = seed
     adam_steps, epoch = 0, 0
@@ -138,11 +155,11 @@ def _train(
                 for k in range(length):
                     rows[k * n + b] = first + k
             if s.kind == GRU:
-                ws.hidden[:n] = 0.0
+                clear_hidden(s, n, ws)
             prepare(s, parameters, ws)
-            forward(s, parameters, indices, counts, rows, length, n, ws)
-            _cross_entropy(s, n_classes, influence, rows, n * length, ws, probabilities, d_out)
-            backward(s, parameters, indices, counts, rows, length, n, ws, d_out[: n * length], gradient)
+            forward(s, indices, counts, rows, length, n, ws)
+            _cross_entropy(s, n_classes, influence, rows, n * length, ws, probabilities, log_totals, True)
+            backward(s, indices, counts, rows, length, n, ws, gradient)
             adam_steps += 1
             adam_step(parameters, m, v, adam_steps, learning_rate, 1e-8, gradient, MAX_GRADIENT_NORM)
         epoch += 1
@@ -150,19 +167,22 @@ def _train(
         since_best += 1
         if ce < best_ce:
             best_ce, since_best = ce, 0
-            best[:] = parameters
-    parameters[:] = best
+            _copy(parameters, best)
+    _copy(best, parameters)
     return before, best_ce, epoch
 
 
+@jit
 def marginal_cross_entropy(train: NDArray[np.uint8], held_out: NDArray[np.uint8], n_classes: int) -> Scalar:
     """Cross-entropy on ``held_out`` of the frequencies in ``train``; both [n, sources], nats a source."""
     total = 0.0
     for source in range(train.shape[1]):
-        counts = np.bincount(train[:, source], minlength=n_classes) + 1.0  # no class is impossible
-        log_p = np.log(counts / counts.sum())
-        total -= float(log_p[held_out[:, source]].mean())
-    return total / train.shape[1]
+        seen = np.ones(n_classes, dtype=np.int64)  # no class is impossible
+        for i in range(train.shape[0]):
+            seen[train[i, source]] += 1
+        for i in range(held_out.shape[0]):
+            total -= log(np.float32(seen[held_out[i, source]] / (train.shape[0] + n_classes)))
+    return total / (train.shape[1] * held_out.shape[0])
 
 
 def train_aip(
@@ -218,24 +238,37 @@ def train_aip(
     return AipResult(before, after, marginal, used)
 
 
-@jit
 def aip_cross_entropy(
-    s: Shape,
-    p: Floats,
+    shape: Shape,
+    parameters: Floats,
     n_classes: int,
     dsets: NDArray[np.uint8],  # [episodes, steps, bytes]
     influence: NDArray[np.uint8],  # [episodes, steps, sources]
-    ws: Workspace,
-    d_out: Floats,  # [episodes * steps, n_out], scratch
-) -> Scalar:
-    """Cross-entropy of an AIP on episodes that it has not seen, nats per source."""
-    n_episodes, n_steps, n_bytes = dsets.shape
-    n_rows = n_episodes * n_steps
-    indices = np.zeros((n_rows, s.n_in), dtype=np.int16)
-    counts = np.zeros(n_rows, dtype=np.int32)
-    unpack_active(dsets.reshape((n_rows, n_bytes)), s.n_in, indices, counts)
-    labels = influence.reshape((n_rows, influence.shape[2]))
-    return _mean_ce(s, p, n_classes, indices, counts, labels, 0, n_episodes, n_steps, ws, d_out)
+    ws: Workspace,  # of all their samples
+) -> float:
+    """Cross-entropy of an AIP on episodes that it has not seen, nats per source; leaves logits in ``ws.out``.
+
+    The same kernel as for training, with every episode held out: it need not be compiled twice.
+    """
+    n_sources = influence.shape[2]
+    n_train, epochs, patience, sequences, length, rate = 0, 0, 1, 1, 1, 0.0
+    ce, _, _ = _train(
+        shape,
+        n_classes,
+        parameters.copy(),
+        dsets,
+        influence.reshape(-1, n_sources),
+        n_train,
+        epochs,
+        patience,
+        sequences,
+        length,
+        rate,
+        np.uint64(0),
+        make_workspace(shape, 1, 1),
+        ws,
+    )
+    return ce
 
 
 def cross_entropy(
@@ -244,5 +277,4 @@ def cross_entropy(
     """Cross-entropy of one AIP on fresh episodes, nats per source (shapes as in :func:`train_aip`)."""
     n_episodes, n_steps, _ = influence.shape
     ws = make_workspace(shape, n_episodes * n_steps, n_episodes, gradient=False)
-    d_out = np.zeros((n_episodes * n_steps, shape.n_out), dtype=np.float32)
-    return float(aip_cross_entropy(shape, parameters, n_classes, dsets, influence, ws, d_out))
+    return aip_cross_entropy(shape, parameters, n_classes, dsets, influence, ws)

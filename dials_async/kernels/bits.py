@@ -7,7 +7,10 @@ weight rows instead of a matrix product.
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.compile import jit, jit_leaf
+from dials_async.kernels.arithmetic import trailing_zeros
+from dials_async.kernels.compile import Scalar, jit, jit_leaf
+
+_ONE = np.uint64(1)
 
 
 def packed_size(n_bits: int) -> int:
@@ -22,28 +25,59 @@ def set_bit(row: NDArray[np.uint8], k: int) -> None:
 
 
 @jit_leaf
-def active_bits(packed: NDArray[np.uint8], n_bits: int, out: NDArray[np.int16], row: int) -> int:
-    """Write the indices of set bits below ``n_bits`` of ``packed`` [bytes] to out[row]; return how many."""
-    count = 0
-    for k in range((n_bits + 7) >> 3):
-        byte = int(packed[k])
-        bit = k << 3
-        while byte != 0:
-            if byte & 1 and bit < n_bits:
-                out[row, count] = bit
-                count += 1
-            byte >>= 1
-            bit += 1
+def _word(packed: NDArray[np.uint8], first: int, n_bits: int) -> Scalar:
+    """The bits ``first`` (a multiple of 8) .. first + 63 below ``n_bits``, the first one lowest."""
+    word = np.uint64(0)
+    n_bytes = min(8, (n_bits - first + 7) >> 3)
+    for k in range(n_bytes):
+        word |= np.uint64(packed[(first >> 3) + k]) << np.uint64(8 * k)
+    if n_bits - first < 64:
+        word &= (_ONE << np.uint64(n_bits - first)) - _ONE
+    return word
+
+
+@jit_leaf
+def active_bits(
+    packed: NDArray[np.uint8],
+    n_bits: int,
+    ladder_from: int,
+    ladder_steps: int,
+    out: NDArray[np.int16],
+    row: int,
+) -> int:
+    """Write the indices of set bits below ``n_bits`` of ``packed`` [bytes] to out[row]; return how many.
+
+    From ``ladder_from`` on bits form ladders of ``ladder_steps``, in which a bit is set only if the one
+    before it is: of each only the last one that is set is written.
+    """
+    count, ladder_end = 0, 0
+    for first in range(0, n_bits, 64):
+        word = _word(packed, first, n_bits)
+        while word != np.uint64(0):
+            bit = first + trailing_zeros(word)
+            word &= word - _ONE
+            if bit >= ladder_from:
+                if bit < ladder_end:
+                    count -= 1  # in the place of the one before
+                else:
+                    ladder_end = bit + ladder_steps
+            out[row, count] = bit
+            count += 1
     return count
 
 
 @jit
 def unpack_active(
-    packed: NDArray[np.uint8], n_bits: int, indices: NDArray[np.int16], counts: NDArray[np.int32]
+    packed: NDArray[np.uint8],
+    n_bits: int,
+    ladder_from: int,
+    ladder_steps: int,
+    indices: NDArray[np.int16],
+    counts: NDArray[np.int32],
 ) -> None:
-    """Active bits of every row: packed [rows, bytes] -> indices [rows, n_bits], counts [rows]."""
+    """Active bits of every row: packed [rows, bytes] -> indices [rows, most], counts [rows]."""
     for row in range(packed.shape[0]):
-        counts[row] = active_bits(packed[row], n_bits, indices, row)
+        counts[row] = active_bits(packed[row], n_bits, ladder_from, ladder_steps, indices, row)
 
 
 def pack(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -2,13 +2,16 @@
 
 Numba reuses cached machine code when the *caller's* file is unchanged, even if a function that it calls
 in another file was edited. A stale kernel would be silently wrong, so the cache folder is named after a
-hash of every source file of the package that holds kernels: another source, another folder
+hash of all source that can reach a kernel: another source, another folder
 (``dials_async.cache`` says where).
 
-Sums and stores belong in loops of their own. A vectorised loop that reads one array and stores into another
-first compares their addresses, and gives way to the plain loop if they might overlap, which may only mean
-that they lie close together. A vectorised sum is rounded in another order than a plain one: in such a loop
-its last bit would depend on where malloc put the arrays. Loops that only read need no such check.
+Every floating-point operation is done as it is written and in the order in which it is written, so that every
+processor computes the same bits: no reassociation (a sum would be rounded by the width of the processor's
+vectors) and no contraction (a product and a sum would be fused where the processor can). A sum that has to be
+fast has explicit lanes (``dials_async.kernels.rows``), a fused operation is written as one
+(``dials_async.kernels.arithmetic.fma``), and what libm would do is done by ``dials_async.kernels.functions``.
+What LLVM vectorises by itself are loops whose steps do not depend on each other: that changes nothing.
+``tests/kernels`` read the optimised code of all kernels and hold this.
 """
 
 import hashlib
@@ -22,27 +25,31 @@ import numba
 from numba import njit
 
 from dials_async.cache import cache_folder
+from dials_async.kernels.parts import PartCompiler
+from dials_async.kernels.processor import check_processor
 
 F = TypeVar("F", bound=Callable[..., object])
+
+check_processor()
 
 #: A number inside a kernel, where float32, float64 and integers mix in ways that annotations cannot say.
 Scalar = Any
 
-#: Reassociation lets sums vectorise; NaN and infinity keep their meaning, so that health checks see them.
-_FASTMATH = {"reassoc", "contract", "nsz"}
-
 #: How many cache folders of earlier versions of the source are kept.
 _KEPT_FOLDERS = 4
+
+
+#: Parts of the package whose source can reach a kernel: functions, constants, types of arguments.
+SOURCES = ("kernels", "networks", "domains", "rollout", "learning", "influence", "groups.py", "cache.py")
 
 
 def _source_hash() -> str:
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256(str(root).encode())
     for path in sorted(root.rglob("*.py")):
-        source = path.read_bytes()
-        # Simulators take their constants from files that hold no kernel.
-        if "domains" in path.parts or b"import jit" in source or b"compile" in source[:400]:
-            digest.update(path.name.encode() + source)
+        name = path.relative_to(root)
+        if name.parts[0] in SOURCES:
+            digest.update(str(name).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 
@@ -63,12 +70,23 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 
 
 #: Options of every kernel. nogil: threads run kernels at the same time. error_model "numpy": without the
-#: checks for division by zero loops vectorise (10 x on tanh).
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _FASTMATH}
+#: checks for division by zero loops vectorise (10 x on tanh). fastmath would give other bits elsewhere.
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False}
+
+#: Options of kernels: without the code by which C would call them.
+_KERNEL_OPTIONS: dict[str, Any] = {**_OPTIONS, "no_cfunc_wrapper": True}
+
+#: Options of large parts of kernels: without the code by which Python would call them either, which for a
+#: network's workspace is longer than the function.
+_PART_OPTIONS: dict[str, Any] = {
+    **_KERNEL_OPTIONS,
+    "no_cpython_wrapper": True,
+    "pipeline_class": PartCompiler,
+}
 
 #: Options of small functions that are called from kernels. Inlining lets LLVM cancel the reference counts
 #: of array arguments, which otherwise cost more than the functions do (7 x on an observation).
-INLINE_OPTIONS: dict[str, Any] = {**_OPTIONS, "forceinline": True}
+INLINE_OPTIONS: dict[str, Any] = {**_KERNEL_OPTIONS, "forceinline": True}
 
 #: Options of functions that neither make nor slice arrays: without reference counting. Numba counts the
 #: references of every array of a NamedTuple that is passed on, atomically, and LLVM cannot cancel all of
@@ -78,13 +96,13 @@ LEAF_OPTIONS: dict[str, Any] = {**INLINE_OPTIONS, "_nrt": False}
 
 def jit(function: F) -> F:
     """Compile ``function`` as a kernel: called from Python, compiled once per machine and source version."""
-    compiled: F = njit(cache=True, **_OPTIONS)(function)
+    compiled: F = njit(cache=True, **_KERNEL_OPTIONS)(function)
     return compiled
 
 
 def jit_part(function: F) -> F:
-    """Compile ``function`` as a large part of kernels: called, not inlined, so that it is compiled once."""
-    compiled: F = njit(**_OPTIONS)(function)
+    """Compile ``function`` as a large part of kernels, which alone can call it."""
+    compiled: F = njit(**_PART_OPTIONS)(function)
     return compiled
 
 
@@ -97,13 +115,4 @@ def jit_inline(function: F) -> F:
 def jit_leaf(function: F) -> F:
     """Like :func:`jit_inline`, for functions that neither make nor slice arrays (``LEAF_OPTIONS``)."""
     compiled: F = njit(**LEAF_OPTIONS)(function)
-    return compiled
-
-
-def jit_exact_leaf(function: F) -> F:
-    """Like :func:`jit_leaf`, but every floating-point operation is done as it is written.
-
-    For arithmetic that must agree with another program to the last bits; it cannot vectorise sums.
-    """
-    compiled: F = njit(**{**LEAF_OPTIONS, "fastmath": False})(function)
     return compiled

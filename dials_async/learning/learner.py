@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from dials_async.errors import TrainingError, VersionConflictError
 from dials_async.groups import Group
+from dials_async.kernels.ordered import mean_of_rows
 from dials_async.kernels.rng import seed64
 from dials_async.learning.backends import update_of
 from dials_async.learning.inbox import Arrivals, Inbox
-from dials_async.learning.ppo import Scratch, make_scratch
 from dials_async.learning.progress import LearningProgress
 from dials_async.learning.requests import POLL_S, Requests
+from dials_async.learning.scratch import Scratch, make_scratch
 from dials_async.learning.settings import HEALTH, make_settings, schedules
 from dials_async.learning.tally import count, read_counts
 from dials_async.messaging.broker import Consumer, experience
@@ -200,7 +201,7 @@ class GroupLearner:
             return self._follow(consumer, state)
         self._dropped_before = self._inbox.arrivals.dropped
         messages = [message for batch in batches.values() for message in batch]
-        self._progress.committed(new, messages, self._learning_rate, self.health.mean(axis=0))
+        self._progress.committed(new, messages, self._learning_rate, mean_of_rows(self.health))
         self._note_time(new)
         self._inbox.settle(consumer, new.version)
         return new

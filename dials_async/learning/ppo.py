@@ -10,138 +10,103 @@ version, every weight is 1, and this is PPO as in Schulman et al. (2017).
 that this kernel is tested against.
 """
 
-import math
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.kernels.bits import unpack_active
 from dials_async.kernels.compile import Scalar, jit, jit_part
+from dials_async.kernels.functions import exp
 from dials_async.kernels.rng import shuffle
-from dials_async.learning.returns import normalise, value_targets
+from dials_async.learning.objective import Experience, policy_gradient, value_gradient, weigh
+from dials_async.learning.returns import moments, normalise, value_targets
+from dials_async.learning.scratch import Scratch
 from dials_async.learning.settings import Settings
 from dials_async.networks.adam import adam_step
-from dials_async.networks.layout import GRU, Shape, Workspace, make_workspace, n_parameters
-from dials_async.networks.network import backward, forward, prepare
-from dials_async.networks.sampling import softmax_part
+from dials_async.networks.layout import GRU, Shape, Workspace
+from dials_async.networks.network import backward, clear_hidden, forward, prepare
+from dials_async.networks.sampling import softmax
 
 Floats = NDArray[np.float32]
 
-#: Importance weights of old experience are truncated here (bounds the variance of the objective).
-MAX_IMPORTANCE_WEIGHT = 2.0
-_MAX_WEIGHT = np.float32(MAX_IMPORTANCE_WEIGHT)
 
-
-class Scratch(NamedTuple):
-    """Working memory of one update, reused for agent after agent."""
-
-    indices: NDArray[np.int16]  # [episodes * (steps + 1), bits]
-    counts: NDArray[np.int32]  # [episodes * (steps + 1)]
-    values: Floats  # [episodes, steps + 1]
-    ratios: Floats  # [episodes, steps]
-    proximal: Floats  # [episodes, steps], log-probabilities under the policy at the start of the update
-    advantages: Floats  # [episodes, steps]
-    targets: Floats  # [episodes, steps]
-    gradient: Floats  # [parameters]
-    actor_all: Workspace
-    critic_all: Workspace
-    actor: Workspace  # of a minibatch
-    critic: Workspace
-
-
-def make_scratch(actor: Shape, critic: Shape, settings: Settings, episodes: int, steps: int) -> Scratch:
-    """Working memory for updates from ``episodes`` episodes of ``steps`` steps."""
-    table = episodes * (steps + 1)
-    sequences = max(1, settings.minibatch_steps // settings.sequence_steps)
-    samples = sequences * settings.sequence_steps
-    gru = actor.kind == GRU
-
-    def floats(*shape: int) -> Floats:
-        return np.zeros(shape, dtype=np.float32)
-
-    return Scratch(
-        indices=np.zeros((table, actor.n_in), dtype=np.int16),
-        counts=np.zeros(table, dtype=np.int32),
-        values=floats(episodes, steps + 1),
-        ratios=floats(episodes, steps),
-        proximal=floats(episodes, steps),
-        advantages=floats(episodes, steps),
-        targets=floats(episodes, steps),
-        gradient=floats(n_parameters(actor) + n_parameters(critic)),
-        actor_all=make_workspace(actor, table, episodes if gru else 0, gradient=False),
-        critic_all=make_workspace(critic, table, episodes if gru else 0, gradient=False),
-        actor=make_workspace(actor, samples, sequences if gru else 0),
-        critic=make_workspace(critic, samples, sequences if gru else 0),
-    )
+@jit_part
+def _outputs(
+    s: Shape,
+    p: Floats,
+    indices: NDArray[np.int16],
+    counts: NDArray[np.int32],
+    n_episodes: int,
+    table_steps: int,
+    whole: Workspace,  # of whole episodes; for a GRU it keeps the hidden states
+    part: Workspace,  # of a minibatch
+    out: Floats,  # [episodes * table steps, at least n_out], out
+) -> None:
+    """Outputs for every observation of the table: in one pass over time for a GRU, in parts for an MLP."""
+    n = n_episodes * table_steps
+    rows = np.zeros(n, dtype=np.int32)
+    for k in range(n):
+        rows[k] = k
+    if s.kind == GRU:
+        for t in range(table_steps):
+            for e in range(n_episodes):
+                rows[t * n_episodes + e] = e * table_steps + t
+        clear_hidden(s, n_episodes, whole)
+        prepare(s, p, whole)
+        forward(s, indices, counts, rows, table_steps, n_episodes, whole)
+        for i in range(n):
+            for k in range(s.n_out):
+                out[rows[i], k] = whole.out[i, k]
+        return
+    prepare(s, p, part)
+    size = part.out.shape[0]
+    for start in range(0, n, size):
+        n_part = min(size, n - start)
+        forward(s, indices, counts, rows[start : start + n_part], 1, n_part, part)
+        for i in range(n_part):
+            for k in range(s.n_out):
+                out[start + i, k] = part.out[i, k]
 
 
 @jit_part
-def _objective(
-    actor: Shape,
+def _correct_for_lag(
+    logits: Floats,  # [episodes * (steps + 1), actions, padded], of the present policy, in place
     actions: NDArray[np.uint8],  # [episodes, steps]
-    chunk: NDArray[np.int32],  # [n], the sequences of the minibatch
-    n_steps: int,
+    log_probs: Floats,  # [episodes, steps], of the behaviour policy
+    n_actions: int,
+    proximal: Floats,  # [episodes, steps], out
+    ratios: Floats,  # [episodes, steps], out
+) -> None:
+    """Log-probabilities under the present policy, and the ratio to the one that acted."""
+    n_episodes, n_steps = actions.shape
+    log_totals = np.zeros((logits.shape[0], 1), dtype=np.float32)
+    softmax(logits, logits.shape[0], 1, n_actions, np.zeros_like(logits), log_totals)
+    for e in range(n_episodes):
+        for t in range(n_steps):
+            row = e * (n_steps + 1) + t
+            proximal[e, t] = logits[row, actions[e, t]] - log_totals[row, 0]
+            ratios[e, t] = exp(proximal[e, t] - log_probs[e, t])
+
+
+@jit_part
+def _take_hidden(
+    s: Shape,
+    order: NDArray[np.int32],  # [sequences]
+    start: int,  # the minibatch has the sequences order[start : start + n]
+    n: int,
+    per_episode: int,  # sequences
     length: int,  # steps of a sequence
-    n_valid: int,  # samples that lie inside their episode
-    s: Settings,
-    scratch: Scratch,
-    d_logits: Floats,  # [length * n, actions], out
-    d_values: Floats,  # [length * n, 1], out
-) -> Scalar:
-    """Gradient of the loss of one minibatch by the networks' outputs; returns the first five of HEALTH.
-
-    The loss is ``ppo_torch.objective``, written out by hand: with p the new policy, A the advantage, w the
-    truncated importance weight and H the entropy, per sample
-
-        d(-min(r w A, clip(r) w A)) / d log p(a) = -r w A, or 0 where clipping made the objective flat
-        d log p(a) / d logit_j = [j = a] - p_j,   dH / d logit_j = -p_j (log p_j + H)
-    """
-    n, n_actions = chunk.shape[0], actor.n_out
-    per_episode = (n_steps + length - 1) // length
-    p = np.zeros(n_actions, dtype=np.float32)
-    log_p = np.zeros(n_actions, dtype=np.float32)
-    sums = np.zeros(5, dtype=np.float64)
-    share = np.float32(1.0 / n_valid)
-    low, high = np.float32(1.0 - s.clip), np.float32(1.0 + s.clip)
+    n_episodes: int,
+    whole: Workspace,  # of all episodes
+    part: Workspace,  # of the minibatch; its hidden states before the first step, out
+) -> None:
+    """The hidden states, under the network before the update, with which the sequences begin."""
+    if s.kind != GRU:
+        return
     for b in range(n):
-        e, first = chunk[b] // per_episode, (chunk[b] % per_episode) * length
-        for k in range(length):
-            t, i = first + k, k * n + b
-            if t >= n_steps:  # the last sequence of an episode may be shorter
-                d_logits[i] = 0.0
-                d_values[i, 0] = 0.0
-                continue
-            action = actions[e, t]
-            top, total = softmax_part(scratch.actor.out, i, 0, n_actions, p)
-            log_total = np.float32(math.log(total))
-            for j in range(n_actions):
-                p[j] /= total
-                log_p[j] = scratch.actor.out[i, j] - top - log_total
-            entropy = np.float32(0.0)
-            for j in range(n_actions):  # sums and stores apart: see kernels/compile.py
-                entropy -= p[j] * log_p[j]
-            change = log_p[action] - scratch.proximal[e, t]
-            ratio = np.float32(math.exp(change))
-            importance = scratch.ratios[e, t]
-            gain = (importance if importance < _MAX_WEIGHT else _MAX_WEIGHT) * scratch.advantages[e, t]
-            # Flatness is decided by the ratio: comparing the two products of the minimum would be decided by
-            # rounding wherever the ratio is inside the clip range.
-            flat = ratio > high if gain > 0.0 else ratio < low
-            slope = np.float32(0.0) if flat else -ratio * gain * share
-            spread = np.float32(s.entropy) * share
-            for j in range(n_actions):
-                d_logits[i, j] = spread * p[j] * (log_p[j] + entropy) - slope * p[j]
-            d_logits[i, action] += slope
-            error = scratch.critic.out[i, 0] - scratch.targets[e, t]
-            d_values[i, 0] = np.float32(s.value_coefficient) * error * share
-            clipped = high if ratio > high else (low if ratio < low else ratio)
-            sums[0] -= min(ratio * gain, clipped * gain)
-            sums[1] += 0.5 * error * error
-            sums[2] += entropy
-            sums[3] += (ratio - 1.0) - change  # Schulman, "Approximating KL divergence", k3
-            sums[4] += clipped != ratio
-    return sums / n_valid
+        sequence = order[start + b]
+        row = (sequence % per_episode) * length * n_episodes + sequence // per_episode
+        for k in range(s.h2):
+            part.hidden[b, k] = whole.hidden[row, k]
 
 
 @jit
@@ -168,41 +133,29 @@ def update_agent(
     """Update one agent's actor and critic; returns the optimiser's steps so far."""
     n_episodes, n_steps = actions.shape
     table_steps = n_steps + 1
-    n_actions = actor.n_out
     p_actor, p_critic = parameters[:n_actor], parameters[n_actor:]
     g_actor, g_critic = scratch.gradient[:n_actor], scratch.gradient[n_actor:]
     indices, counts = scratch.indices, scratch.counts
     packed = observations.reshape((n_episodes * table_steps, observations.shape[2]))
-    unpack_active(packed, actor.n_in, indices, counts)
-    weights = np.zeros(n_actions, dtype=np.float32)
+    unpack_active(packed, actor.n_in, actor.ladder_from, actor.ladder_steps, indices, counts)
 
     # Values of every observation and, where they are needed, the present policy's log-probabilities and the
-    # hidden states at the start of each sequence: one pass over whole episodes, time-major.
-    all_rows = np.zeros(n_episodes * table_steps, dtype=np.int32)
-    for t in range(table_steps):
-        for e in range(n_episodes):
-            all_rows[t * n_episodes + e] = e * table_steps + t
-    if critic.kind == GRU:
-        scratch.critic_all.hidden[:n_episodes] = 0.0
-        scratch.actor_all.hidden[:n_episodes] = 0.0
-    prepare(critic, p_critic, scratch.critic_all)
-    forward(critic, p_critic, indices, counts, all_rows, table_steps, n_episodes, scratch.critic_all)
-    for t in range(table_steps):
-        for e in range(n_episodes):
-            scratch.values[e, t] = scratch.critic_all.out[t * n_episodes + e, 0]
-    if lagged or actor.kind == GRU:
-        prepare(actor, p_actor, scratch.actor_all)
-        forward(actor, p_actor, indices, counts, all_rows, table_steps, n_episodes, scratch.actor_all)
+    # hidden states at the start of each sequence.
+    values = scratch.values.reshape((n_episodes * table_steps, 1))
+    _outputs(
+        critic, p_critic, indices, counts, n_episodes, table_steps, scratch.critic_all, scratch.critic, values
+    )
     for e in range(n_episodes):
         for t in range(n_steps):
             scratch.proximal[e, t] = log_probs[e, t]
             scratch.ratios[e, t] = 1.0
-            if lagged:
-                row = t * n_episodes + e
-                top, total = softmax_part(scratch.actor_all.out, row, 0, n_actions, weights)
-                log_prob = scratch.actor_all.out[row, actions[e, t]] - top - math.log(total)
-                scratch.proximal[e, t] = log_prob
-                scratch.ratios[e, t] = math.exp(log_prob - log_probs[e, t])
+    if lagged or actor.kind == GRU:
+        logits = np.zeros((n_episodes * table_steps, scratch.actor.out.shape[1]), dtype=np.float32)
+        _outputs(
+            actor, p_actor, indices, counts, n_episodes, table_steps, scratch.actor_all, scratch.actor, logits
+        )
+        if lagged:
+            _correct_for_lag(logits, actions, log_probs, actor.n_out, scratch.proximal, scratch.ratios)
 
     value_targets(
         rewards,
@@ -217,47 +170,59 @@ def update_agent(
     health[6] = _explained_variance(scratch.values, scratch.targets)
     normalise(scratch.advantages)
 
+    experience = Experience(
+        actions.reshape(actions.size),
+        scratch.proximal.reshape(actions.size),
+        scratch.ratios.reshape(actions.size),
+        scratch.advantages.reshape(actions.size),
+        scratch.targets.reshape(actions.size),
+    )
+    places = scratch.minibatch.places
     length = s.sequence_steps  # 1 for an MLP: every step is a sequence of its own
     per_episode = (n_steps + length - 1) // length
     n_sequences = n_episodes * per_episode
     per_minibatch = max(1, s.minibatch_steps // length)
     rows = np.zeros(per_minibatch * length, dtype=np.int32)
-    d_logits = np.zeros((per_minibatch * length, n_actions), dtype=np.float32)
-    d_values = np.zeros((per_minibatch * length, 1), dtype=np.float32)
-    order = np.arange(n_sequences).astype(np.int32)
+    order = np.zeros(n_sequences, dtype=np.int32)
+    for k in range(n_sequences):
+        order[k] = k
     stream = np.zeros(1, dtype=np.uint64)
     stream[0] = seed
-    health[:6] = 0.0
+    for k in range(6):
+        health[k] = 0.0
     n_minibatches = 0
     for _ in range(s.epochs):
         shuffle(order, stream)
         for start in range(0, n_sequences, per_minibatch):
-            chunk = order[start : start + per_minibatch]
-            n = chunk.shape[0]
-            n_valid = 0
+            n = min(per_minibatch, n_sequences - start)
             for b in range(n):
-                e, first = chunk[b] // per_episode, (chunk[b] % per_episode) * length
+                sequence = order[start + b]
+                e, first = sequence // per_episode, (sequence % per_episode) * length
                 for k in range(length):
                     t = first + k
-                    n_valid += t < n_steps
                     rows[k * n + b] = e * table_steps + min(t, n_steps)
-                if actor.kind == GRU:
-                    scratch.actor.hidden[b] = scratch.actor_all.hidden[first * n_episodes + e]
-                    scratch.critic.hidden[b] = scratch.critic_all.hidden[first * n_episodes + e]
-            prepare(actor, p_actor, scratch.actor)
-            prepare(critic, p_critic, scratch.critic)
-            forward(actor, p_actor, indices, counts, rows, length, n, scratch.actor)
-            forward(critic, p_critic, indices, counts, rows, length, n, scratch.critic)
-            health[:5] += _objective(
-                actor, actions, chunk, n_steps, length, n_valid, s, scratch, d_logits, d_values
-            )
+                    places[k * n + b] = e * n_steps + t if t < n_steps else -1
             size = n * length
-            backward(
-                actor, p_actor, indices, counts, rows, length, n, scratch.actor, d_logits[:size], g_actor
+            weigh(size, scratch.minibatch)
+            # One network after the other: they share their scratch, which then stays in the cache.
+            prepare(critic, p_critic, scratch.critic)
+            _take_hidden(
+                critic, order, start, n, per_episode, length, n_episodes, scratch.critic_all, scratch.critic
             )
-            backward(
-                critic, p_critic, indices, counts, rows, length, n, scratch.critic, d_values[:size], g_critic
+            forward(critic, indices, counts, rows, length, n, scratch.critic)
+            value_gradient(
+                scratch.critic.out, size, experience, s, scratch.minibatch, scratch.critic.d_out, health
             )
+            backward(critic, indices, counts, rows, length, n, scratch.critic, g_critic)
+            prepare(actor, p_actor, scratch.actor)
+            _take_hidden(
+                actor, order, start, n, per_episode, length, n_episodes, scratch.actor_all, scratch.actor
+            )
+            forward(actor, indices, counts, rows, length, n, scratch.actor)
+            policy_gradient(
+                scratch.actor.out, size, experience, s, scratch.minibatch, scratch.actor.d_out, health
+            )
+            backward(actor, indices, counts, rows, length, n, scratch.actor, g_actor)
             adam_steps += 1
             health[5] += adam_step(
                 parameters,
@@ -270,11 +235,16 @@ def update_agent(
                 s.max_gradient_norm,
             )
             n_minibatches += 1
-    health[:6] /= n_minibatches
+    for k in range(6):
+        health[k] /= n_minibatches
     return adam_steps
 
 
-@jit
+@jit_part
 def _explained_variance(values: Floats, targets: Floats) -> Scalar:
-    errors = targets - values[:, : targets.shape[1]]
-    return 1.0 - errors.var() / (targets.var() + 1e-8)
+    """1 - variance of the errors / variance of the targets; values [episodes, steps + 1]."""
+    errors = np.zeros_like(targets)
+    for e in range(targets.shape[0]):
+        for t in range(targets.shape[1]):
+            errors[e, t] = targets[e, t] - values[e, t]
+    return 1.0 - moments(errors)[1] / (moments(targets)[1] + 1e-8)

@@ -15,7 +15,8 @@ from torch.nn.functional import log_softmax
 from dials_async.kernels.bits import unpack
 from dials_async.kernels.compile import Scalar
 from dials_async.kernels.rng import shuffled
-from dials_async.learning.ppo import MAX_IMPORTANCE_WEIGHT, Scratch
+from dials_async.learning.objective import MAX_IMPORTANCE_WEIGHT
+from dials_async.learning.scratch import Scratch
 from dials_async.learning.settings import Settings
 from dials_async.networks.layout import MLP, Shape, blocks
 

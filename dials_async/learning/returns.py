@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from dials_async.kernels.arithmetic import square_root
 from dials_async.kernels.compile import jit
 
 Floats = NDArray[np.float32]
@@ -27,7 +28,7 @@ def value_targets(
         target_t = v_t + x_t,   advantage_t = delta_t + gamma lambda x_{t+1}
 
     Where every ratio is 1 this is GAE(lambda) exactly (Schulman et al., 2016, eq. 16). The advantage does
-    not carry rho_t: the objective weighs the action itself (``dials_async.learning.ppo``).
+    not carry rho_t: the objective weighs the action itself (``dials_async.learning.objective``).
     A truncated episode bootstraps from the value of its last observation, a terminated one from 0.
     """
     n_steps = rewards.shape[1]
@@ -47,10 +48,24 @@ def value_targets(
 
 
 @jit
-def normalise(x: Floats) -> None:
-    """Shift and scale ``x`` [episodes, steps] to mean 0 and standard deviation 1, in place."""
-    mean = x.mean()
-    deviation = x.std()
+def moments(x: Floats) -> tuple[float, float]:
+    """Mean and variance of ``x`` [episodes, steps], in float64 and in its order."""
+    total, squares = 0.0, 0.0
     for e in range(x.shape[0]):
         for t in range(x.shape[1]):
-            x[e, t] = (x[e, t] - mean) / (deviation + np.float32(1e-8))
+            total += x[e, t]
+    mean = total / x.size
+    for e in range(x.shape[0]):
+        for t in range(x.shape[1]):
+            squares += (x[e, t] - mean) * (x[e, t] - mean)
+    return mean, squares / x.size
+
+
+@jit
+def normalise(x: Floats) -> None:
+    """Shift and scale ``x`` [episodes, steps] to mean 0 and standard deviation 1, in place."""
+    mean, variance = moments(x)
+    scale = 1.0 / (square_root(variance) + 1e-8)
+    for e in range(x.shape[0]):
+        for t in range(x.shape[1]):
+            x[e, t] = (x[e, t] - mean) * scale

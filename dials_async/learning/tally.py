@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dials_async.kernels.ordered import mean_of_rows
 from dials_async.learning.settings import HEALTH
 from dials_async.messaging.schema import Experience
 from dials_async.store.base import GroupState, Meta
@@ -35,7 +36,7 @@ def count(
         "lags": json.dumps({str(lag): lags[lag] for lag in sorted(lags)}),
         "dropped": int(before.get("dropped", 0)) + dropped,
         "older_aips": int(before.get("older_aips", 0)) + older,
-        "health": json.dumps([round(float(value), 6) for value in health.mean(axis=0)]),
+        "health": json.dumps([round(float(value), 6) for value in mean_of_rows(health)]),
     }
 
 
@@ -62,7 +63,7 @@ def summarise_learning(states: Sequence[GroupState]) -> Mapping[str, Any]:
         lags.update(lag_counts(state))
     used = lags.total()
     health = [json.loads(str(state.meta["health"])) for state in states if "health" in state.meta]
-    means = np.mean(health, axis=0) if health else ()
+    means = mean_of_rows(health) if health else ()
     return {
         "messages_used": used,
         "policy_lag_messages": {str(lag): lags[lag] for lag in sorted(lags)},

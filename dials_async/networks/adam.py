@@ -1,11 +1,11 @@
 """Adam with global gradient clipping on one flat parameter vector (Kingma and Ba, 2015), compiled."""
 
-import math
-
 import numpy as np
 
+from dials_async.kernels.arithmetic import fma, square_root
 from dials_async.kernels.compile import jit_inline, jit_part
-from dials_async.networks.layers import Floats
+from dials_async.kernels.rows import square_sum
+from dials_async.networks.layout import Floats
 
 _BETA_1 = np.float32(0.9)
 _BETA_2 = np.float32(0.999)
@@ -13,12 +13,15 @@ _ONE = np.float32(1.0)
 
 
 @jit_inline
-def gradient_norm(gradient: Floats) -> float:
-    """Euclidean norm of ``gradient`` [parameters]."""
-    total = np.float32(0.0)
-    for k in range(gradient.shape[0]):
-        total += gradient[k] * gradient[k]
-    return math.sqrt(total)
+def _power(base: float, exponent: int) -> float:
+    """Base ** exponent >= 0 by squaring: libm's pow differs between machines."""
+    result = 1.0
+    while exponent > 0:
+        if exponent & 1:
+            result *= base
+        base *= base
+        exponent >>= 1
+    return result
 
 
 @jit_part
@@ -33,13 +36,17 @@ def adam_step(
     max_norm: float,  # the gradient is scaled down to this norm where it is longer
 ) -> float:
     """Make one step of Adam; returns the norm of the gradient before clipping."""
-    norm = gradient_norm(gradient)
+    norm: float = square_root(np.float64(square_sum(gradient)))
     scale = np.float32(max_norm / norm) if norm > max_norm else _ONE
-    rate = np.float32(learning_rate * math.sqrt(1.0 - 0.999**step) / (1.0 - 0.9**step))
-    eps = np.float32(epsilon * math.sqrt(1.0 - 0.999**step))
+    correction = square_root(1.0 - _power(0.999, step))
+    rate = np.float32(learning_rate * correction / (1.0 - _power(0.9, step)))
+    eps = np.float32(epsilon * correction)
+    share, square_share = (_ONE - _BETA_1) * scale, (_ONE - _BETA_2) * scale * scale
     for k in range(parameters.shape[0]):
-        g = scale * gradient[k]
-        m[k] = _BETA_1 * m[k] + (_ONE - _BETA_1) * g
-        v[k] = _BETA_2 * v[k] + (_ONE - _BETA_2) * g * g
-        parameters[k] -= rate * m[k] / (np.sqrt(v[k]) + eps)
+        g = gradient[k]
+        mean = fma(share, g, _BETA_1 * m[k])
+        square = fma(square_share * g, g, _BETA_2 * v[k])
+        m[k] = mean
+        v[k] = square
+        parameters[k] -= rate * mean / (square_root(square) + eps)
     return norm

@@ -7,114 +7,101 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.kernels.compile import jit, jit_inline, jit_part
+from dials_async.kernels.products import product
+from dials_async.kernels.rows import add_rows, column_sums
+from dials_async.kernels.vectors import LANES
 from dials_async.networks.layers import (
-    Floats,
-    add_column_sums,
-    dense,
+    bits_gradient,
+    dense_backward,
+    dense_forward,
     gru_cell,
     gru_cell_gradient,
-    signed_base,
-    sparse_affine,
-    sparse_affine_gradient,
+    load_bias,
+    load_bits,
+    load_dense,
     tanh_all,
     tanh_gradient,
+    weight_gradient,
 )
-from dials_async.networks.layout import GRU, MLP, Shape, Workspace
+from dials_async.networks.layout import GRU, MLP, Floats, Shape, Workspace
 
 
 @jit_inline
-def _block(p: Floats, start: int, rows: int, columns: int) -> Floats:
-    return p[start : start + rows * columns].reshape((rows, columns))
+def _width(s: Shape) -> int:
+    """Outputs of the first layer."""
+    return s.h1 if s.h1 > 0 else 3 * s.h2
 
 
 @jit_part
 def prepare(s: Shape, p: Floats, ws: Workspace) -> None:
     """Compute what depends on the parameters alone; call it whenever they changed."""
-    width = ws.base.shape[0]
-    weight = _block(p, 0, s.n_in, width)
-    bias = p[s.n_in * width : (s.n_in + 1) * width]
-    if s.signed:
-        signed_base(weight, bias, ws.base)
-    else:
-        ws.base[:] = bias
+    load_bits(s, p, _width(s), ws)
+    at = (s.n_in + 1) * _width(s)
+    last = s.h1
+    if s.kind == GRU:
+        last, three = s.h2, 3 * s.h2
+        if s.h1 > 0:
+            load_dense(p, at, s.h1, three, ws.middle)
+            load_bias(p, at + s.h1 * three, three, ws.middle.bias, 0)
+            at += (s.h1 + 1) * three
+        load_dense(p, at, s.h2, three, ws.recurrent)
+        at += s.h2 * three
+        load_bias(p, at, s.h2, ws.recurrent.bias, 2 * s.h2)
+        at += s.h2
+    elif s.h2 > 0:
+        last = s.h2
+        load_dense(p, at, s.h1, s.h2, ws.middle)
+        load_bias(p, at + s.h1 * s.h2, s.h2, ws.middle.bias, 0)
+        at += (s.h1 + 1) * s.h2
+    load_dense(p, at, last, s.n_out, ws.last)
+    load_bias(p, at + last * s.n_out, s.n_out, ws.last.bias, 0)
 
 
 @jit_part
 def forward(
     s: Shape,
-    p: Floats,  # [parameters]
-    indices: NDArray[np.int16],  # [table rows, bits]
+    indices: NDArray[np.int16],  # [table rows, most]: active bits (``kernels.bits``)
     counts: NDArray[np.int32],  # [table rows]
     rows: NDArray[np.int32],  # [steps * sequences]
     steps: int,
     sequences: int,
-    ws: Workspace,
+    ws: Workspace,  # prepared
 ) -> None:
     """Outputs to ``ws.out`` [steps * sequences, n_out]; a GRU starts from ``ws.hidden[:sequences]``."""
     n = steps * sequences
-    scale = np.float32(2.0) if s.signed else np.float32(1.0)
-    width = ws.base.shape[0]
-    first = _block(p, 0, s.n_in, width)
-    at = (s.n_in + 1) * width
     if s.kind == MLP:
-        sparse_affine(indices, counts, rows, first, ws.base, scale, ws.a1[:n])
-        tanh_all(ws.a1[:n])
+        add_rows(ws.table, indices, counts, rows, n, ws.base, ws.a1)
+        tanh_all(ws.a1, n, s.h1)
         if s.h2 > 0:
-            dense(
-                ws.a1[:n], _block(p, at, s.h1, s.h2), p[at + s.h1 * s.h2 : at + (s.h1 + 1) * s.h2], ws.a2[:n]
-            )
-            tanh_all(ws.a2[:n])
-            at += (s.h1 + 1) * s.h2
-            dense(ws.a2[:n], _block(p, at, s.h2, s.n_out), p[at + s.h2 * s.n_out :], ws.out[:n])
+            dense_forward(ws.a1, 0, n, s.h1, ws.middle, s.h2, ws.a2, 0)
+            tanh_all(ws.a2, n, s.h2)
+            dense_forward(ws.a2, 0, n, s.h2, ws.last, s.n_out, ws.out, 0)
         else:
-            dense(ws.a1[:n], _block(p, at, s.h1, s.n_out), p[at + s.h1 * s.n_out :], ws.out[:n])
+            dense_forward(ws.a1, 0, n, s.h1, ws.last, s.n_out, ws.out, 0)
         return
     three = 3 * s.h2
     if s.h1 > 0:
-        sparse_affine(indices, counts, rows, first, ws.base, scale, ws.a1[:n])
-        tanh_all(ws.a1[:n])
-        dense(
-            ws.a1[:n],
-            _block(p, at, s.h1, three),
-            p[at + s.h1 * three : at + (s.h1 + 1) * three],
-            ws.gates[:n],
-        )
-        at += (s.h1 + 1) * three
+        add_rows(ws.table, indices, counts, rows, n, ws.base, ws.a1)
+        tanh_all(ws.a1, n, s.h1)
+        dense_forward(ws.a1, 0, n, s.h1, ws.middle, three, ws.gates, 0)
     else:
-        sparse_affine(indices, counts, rows, first, ws.base, scale, ws.gates[:n])
-    hidden_weight = _block(p, at, s.h2, three)
-    at += s.h2 * three
-    bias_n = p[at : at + s.h2]
-    at += s.h2
+        add_rows(ws.table, indices, counts, rows, n, ws.base, ws.gates)
     for t in range(steps):
-        now, then = t * sequences, (t + 1) * sequences
-        np.dot(ws.hidden[now:then], hidden_weight, ws.from_hidden[now:then])
-        gru_cell(
-            ws.gates[now:then],
-            ws.from_hidden[now:then],
-            bias_n,
-            ws.hidden[now:then],
-            ws.hidden[then : then + sequences],
-        )
-    dense(
-        ws.hidden[sequences : sequences + n],
-        _block(p, at, s.h2, s.n_out),
-        p[at + s.h2 * s.n_out :],
-        ws.out[:n],
-    )
+        first = t * sequences
+        dense_forward(ws.hidden, first, sequences, s.h2, ws.recurrent, three, ws.from_hidden, first)
+        gru_cell(s.h2, first, sequences, ws)
+    dense_forward(ws.hidden, sequences, n, s.h2, ws.last, s.n_out, ws.out, 0)
 
 
 @jit_part
 def backward(
     s: Shape,
-    p: Floats,
     indices: NDArray[np.int16],
     counts: NDArray[np.int32],
     rows: NDArray[np.int32],
     steps: int,
     sequences: int,
-    ws: Workspace,
-    d_out: Floats,  # [steps * sequences, n_out]
+    ws: Workspace,  # after forward of the same samples, with ``ws.d_out``
     gradient: Floats,  # [parameters], out
 ) -> None:
     """Gradient of a loss with respect to the parameters, after :func:`forward` of the same samples.
@@ -122,75 +109,83 @@ def backward(
     A GRU's hidden state before the first step counts as a constant (truncated backpropagation).
     """
     n = steps * sequences
-    scale = np.float32(2.0) if s.signed else np.float32(1.0)
-    width = ws.base.shape[0]
-    d_first = _block(gradient, 0, s.n_in, width)
-    d_first_bias = gradient[s.n_in * width : (s.n_in + 1) * width]
-    at = (s.n_in + 1) * width
     if s.kind == MLP:
-        last, d_last, size = ws.a1[:n], ws.d1[:n], s.h1
-        second = at
+        at = (s.n_in + 1) * s.h1
         if s.h2 > 0:
-            last, d_last, size = ws.a2[:n], ws.d2[:n], s.h2
-            at += (s.h1 + 1) * s.h2
-        np.dot(last.T, d_out, _block(gradient, at, size, s.n_out))
-        add_column_sums(d_out, gradient[at + size * s.n_out :])
-        np.dot(d_out, _block(p, at, size, s.n_out).T, d_last)
-        tanh_gradient(last, d_last)
-        if s.h2 > 0:
-            np.dot(ws.a1[:n].T, d_last, _block(gradient, second, s.h1, s.h2))
-            add_column_sums(d_last, gradient[second + s.h1 * s.h2 : second + (s.h1 + 1) * s.h2])
-            np.dot(d_last, _block(p, second, s.h1, s.h2).T, ws.d1[:n])
-            tanh_gradient(ws.a1[:n], ws.d1[:n])
-        sparse_affine_gradient(indices, counts, rows, ws.d1[:n], scale, d_first, d_first_bias)
+            _last_gradient(s, ws.a2, 0, s.h2, n, ws, gradient)
+            dense_backward(ws.d_out, 0, n, s.n_out, ws.last, s.h2, ws.zeros, ws.d2, 0)
+            tanh_gradient(ws.a2, ws.d2, n, s.h2)
+            weight_gradient(ws.a1, n, s.h1 + 1, ws.d2, s.h2, ws.zeros, gradient, at, s.h2)
+            dense_backward(ws.d2, 0, n, s.h2, ws.middle, s.h1, ws.zeros, ws.d1, 0)
+        else:
+            _last_gradient(s, ws.a1, 0, s.h1, n, ws, gradient)
+            dense_backward(ws.d_out, 0, n, s.n_out, ws.last, s.h1, ws.zeros, ws.d1, 0)
+        tanh_gradient(ws.a1, ws.d1, n, s.h1)
+        bits_gradient(s, indices, counts, rows, n, ws.d1, s.h1, ws, gradient)
         return
     three = 3 * s.h2
-    input_at = at
-    if s.h1 > 0:
-        at += (s.h1 + 1) * three
-    hidden_at = at
-    hidden_weight = _block(p, at, s.h2, three)
-    at += s.h2 * three
-    bias_at = at
-    at += s.h2
-    after = ws.hidden[sequences : sequences + n]
-    np.dot(after.T, d_out, _block(gradient, at, s.h2, s.n_out))
-    add_column_sums(d_out, gradient[at + s.h2 * s.n_out :])
-    np.dot(d_out, _block(p, at, s.h2, s.n_out).T, ws.d2[:n])
-    carried = ws.d_hidden[:sequences]
-    carried[:] = 0.0
+    _last_gradient(s, ws.hidden, sequences, s.h2, n, ws, gradient)
+    dense_backward(ws.d_out, 0, n, s.n_out, ws.last, s.h2, ws.zeros, ws.d2, 0)
     for t in range(steps - 1, -1, -1):
-        now, then = t * sequences, (t + 1) * sequences
-        d_step = ws.d2[now:then]
-        for b in range(sequences):
-            for k in range(s.h2):
-                d_step[b, k] += carried[b, k]
-        gru_cell_gradient(
-            ws.gates[now:then],
-            ws.from_hidden[now:then],
-            ws.hidden[now:then],
-            d_step,
-            ws.d_gates[now:then],
-            ws.d_from_hidden[now:then],
-        )
-        np.dot(ws.d_from_hidden[now:then], hidden_weight.T, carried)
-        for b in range(sequences):
-            for k in range(s.h2):
-                carried[b, k] += d_step[b, k]
-    np.dot(ws.hidden[:n].T, ws.d_from_hidden[:n], _block(gradient, hidden_at, s.h2, three))
-    d_bias_n = gradient[bias_at : bias_at + s.h2]
-    d_bias_n[:] = 0.0
-    for i in range(n):
-        for k in range(s.h2):
-            d_bias_n[k] += ws.d_from_hidden[i, 2 * s.h2 + k]
+        first = t * sequences
+        if t < steps - 1:
+            for b in range(sequences):
+                for k in range(s.h2):
+                    ws.d2[first + b, k] += ws.d_hidden[b, k]
+        gru_cell_gradient(s.h2, first, sequences, ws)
+        if t > 0:
+            dense_backward(
+                ws.d_from_hidden, first, sequences, three, ws.recurrent, s.h2, ws.zeros, ws.d_hidden, 0
+            )
+            for b in range(sequences):
+                for k in range(s.h2):
+                    ws.d_hidden[b, k] += ws.d2[first + b, k]
+    at = (s.n_in + 1) * _width(s)
     if s.h1 > 0:
-        np.dot(ws.a1[:n].T, ws.d_gates[:n], _block(gradient, input_at, s.h1, three))
-        add_column_sums(ws.d_gates[:n], gradient[input_at + s.h1 * three : input_at + (s.h1 + 1) * three])
-        np.dot(ws.d_gates[:n], _block(p, input_at, s.h1, three).T, ws.d1[:n])
-        tanh_gradient(ws.a1[:n], ws.d1[:n])
-        sparse_affine_gradient(indices, counts, rows, ws.d1[:n], scale, d_first, d_first_bias)
+        weight_gradient(ws.a1, n, s.h1 + 1, ws.d_gates, three, ws.zeros, gradient, at, three)
+        dense_backward(ws.d_gates, 0, n, three, ws.middle, s.h1, ws.zeros, ws.d1, 0)
+        tanh_gradient(ws.a1, ws.d1, n, s.h1)
+        bits_gradient(s, indices, counts, rows, n, ws.d1, s.h1, ws, gradient)
+        at += (s.h1 + 1) * three
     else:
-        sparse_affine_gradient(indices, counts, rows, ws.d_gates[:n], scale, d_first, d_first_bias)
+        bits_gradient(s, indices, counts, rows, n, ws.d_gates, three, ws, gradient)
+    weight_gradient(ws.hidden, n, s.h2, ws.d_from_hidden, three, ws.zeros, gradient, at, three)
+    column_sums(ws.d_from_hidden, n, three, ws.sums)
+    at += s.h2 * three
+    for k in range(s.h2):
+        gradient[at + k] = ws.sums[0, 2 * s.h2 + k]
+
+
+@jit_part
+def _last_gradient(
+    s: Shape, x: Floats, first: int, size: int, n: int, ws: Workspace, gradient: Floats
+) -> None:
+    """Gradient of the last layer, whose inputs [n, size] are ``x`` from row ``first`` on.
+
+    There are few outputs and many inputs: lanes are inputs, and the result is the transpose of the block.
+    """
+    product(
+        s.n_out,
+        n,
+        size + 1,
+        ws.d_out,
+        0,
+        1,
+        ws.d_out.shape[1],
+        x,
+        first * x.shape[1],
+        LANES,
+        x.shape[1],
+        ws.zeros,
+        0,
+        ws.d_last,
+        0,
+        ws.d_last.shape[1],
+    )
+    at = gradient.shape[0] - (size + 1) * s.n_out
+    for i in range(size + 1):  # behind the inputs there is a column of ones: the bias
+        for k in range(s.n_out):
+            gradient[at + i * s.n_out + k] = ws.d_last[k, i]
 
 
 @jit
@@ -205,23 +200,38 @@ def evaluate(
     ws: Workspace,
 ) -> None:
     """Forward pass from a zero hidden state, as a kernel of its own."""
-    ws.hidden[: sequences if s.kind == GRU else 0] = 0.0
+    if s.kind == GRU:
+        clear_hidden(s, sequences, ws)
     prepare(s, p, ws)
-    forward(s, p, indices, counts, rows, steps, sequences, ws)
+    forward(s, indices, counts, rows, steps, sequences, ws)
+
+
+@jit_inline
+def clear_hidden(s: Shape, sequences: int, ws: Workspace) -> None:
+    """A GRU's hidden state at the start of episodes."""
+    for b in range(sequences):
+        for k in range(s.h2):
+            ws.hidden[b, k] = 0.0
+
+
+@jit_inline
+def keep_hidden(s: Shape, sequences: int, ws: Workspace) -> None:
+    """Go on from the state after one step."""
+    for b in range(sequences):
+        for k in range(s.h2):
+            ws.hidden[b, k] = ws.hidden[sequences + b, k]
 
 
 @jit
 def evaluate_gradient(
     s: Shape,
-    p: Floats,
     indices: NDArray[np.int16],
     counts: NDArray[np.int32],
     rows: NDArray[np.int32],
     steps: int,
     sequences: int,
     ws: Workspace,
-    d_out: Floats,
     gradient: Floats,
 ) -> None:
     """Gradient after :func:`evaluate` of the same samples, as a kernel of its own."""
-    backward(s, p, indices, counts, rows, steps, sequences, ws, d_out, gradient)
+    backward(s, indices, counts, rows, steps, sequences, ws, gradient)

@@ -141,7 +141,7 @@ def _reproduce_section(run: Run) -> str:
     facts += [("date", run.date)] if run.date else []
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
     caption = (
-        "With policy lag 0, the same configuration and seed on the same kind of machine give the same "
+        "With policy lag 0, the same configuration and seed give the same "
         "weights, bit for bit, however many workers took part: compare the SHA-256."
     )
     command = f'<pre class="command">{escape(words.train_command(run))}</pre>'

@@ -5,7 +5,6 @@ of agents; all episodes of an agent side by side, so that layers are matrix prod
 inside, the GIL is released throughout.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ from dials_async.domains.local import local_observe, local_reset, local_step
 from dials_async.kernels.bits import active_bits
 from dials_async.kernels.compile import jit
 from dials_async.networks.layout import GRU, Shape, Workspace
-from dials_async.networks.network import forward, prepare
-from dials_async.networks.sampling import draw, softmax_part
+from dials_async.networks.network import clear_hidden, forward, keep_hidden, prepare
+from dials_async.networks.sampling import draw, softmax
 
 
 @jit
@@ -42,20 +41,24 @@ def rollout_group(
     n_sources = aip.n_out // n_classes
     seen = np.zeros((n_episodes, policy.n_in), dtype=np.int16)
     n_seen = np.zeros(n_episodes, dtype=np.int32)
-    dset = np.zeros((n_episodes, dset_bits), dtype=np.int16)
     n_dset = np.zeros(n_episodes, dtype=np.int32)
-    rows = np.arange(n_episodes).astype(np.int32)
-    weights = np.zeros(max(policy.n_out, aip.n_out), dtype=np.float32)
+    rows = np.zeros(n_episodes, dtype=np.int32)
+    for env in range(n_episodes):
+        rows[env] = env
+    action_weights = np.zeros_like(policy_ws.out)
+    class_weights = np.zeros_like(aip_ws.out)
+    action_totals = np.zeros((n_episodes, 1), dtype=np.float32)
+    class_totals = np.zeros((n_episodes, n_sources), dtype=np.float32)
     influence = np.zeros(n_sources, dtype=np.uint8)
     packed = np.zeros(observations.shape[3], dtype=np.uint8)
     for agent in range(n_agents):
-        policy_p, aip_p, own_streams = policies[agent], aips[agent], streams[agent]
-        prepare(policy, policy_p, policy_ws)
-        prepare(aip, aip_p, aip_ws)
+        own_streams = streams[agent]
+        prepare(policy, policies[agent], policy_ws)
+        prepare(aip, aips[agent], aip_ws)
         if policy.kind == GRU:
-            policy_ws.hidden[:n_episodes] = 0.0
+            clear_hidden(policy, n_episodes, policy_ws)
         if aip.kind == GRU:
-            aip_ws.hidden[:n_episodes] = 0.0
+            clear_hidden(aip, n_episodes, aip_ws)
         for env in range(n_episodes):
             local_reset(state, agent * n_episodes + env, simulator_seeds[agent, env])
         for t in range(n_steps):
@@ -63,28 +66,27 @@ def rollout_group(
                 local_observe(state, agent * n_episodes + env, packed)
                 for k in range(packed.shape[0]):
                     observations[agent, env, t, k] = packed[k]
-                n = active_bits(packed, policy.n_in, seen, env)
+                n = active_bits(packed, policy.n_in, policy.ladder_from, policy.ladder_steps, seen, env)
                 n_seen[env] = n
-                m = 0  # the d-set is the first bits of the observation
-                while m < n and seen[env, m] < dset_bits:
-                    dset[env, m] = seen[env, m]
-                    m += 1
-                n_dset[env] = m
-            forward(policy, policy_p, seen, n_seen, rows, 1, n_episodes, policy_ws)
-            forward(aip, aip_p, dset, n_dset, rows, 1, n_episodes, aip_ws)
+                while n > 0 and seen[env, n - 1] >= dset_bits:
+                    n -= 1
+                n_dset[env] = n  # the d-set is the first bits of the observation
+            forward(policy, seen, n_seen, rows, 1, n_episodes, policy_ws)
+            forward(aip, seen, n_dset, rows, 1, n_episodes, aip_ws)
             if policy.kind == GRU:
-                policy_ws.hidden[:n_episodes] = policy_ws.hidden[n_episodes : 2 * n_episodes]
+                keep_hidden(policy, n_episodes, policy_ws)
             if aip.kind == GRU:
-                aip_ws.hidden[:n_episodes] = aip_ws.hidden[n_episodes : 2 * n_episodes]
+                keep_hidden(aip, n_episodes, aip_ws)
+            softmax(policy_ws.out, n_episodes, 1, policy.n_out, action_weights, action_totals)
+            softmax(aip_ws.out, n_episodes, n_sources, n_classes, class_weights, class_totals)
             for env in range(n_episodes):
-                top, total = softmax_part(policy_ws.out, env, 0, policy.n_out, weights)
-                action = draw(weights, 0, policy.n_out, total, own_streams, env)
+                action = draw(action_weights, env, 0, policy.n_out, own_streams, env)
                 for source in range(n_sources):
-                    start, stop = source * n_classes, (source + 1) * n_classes
-                    _, total_u = softmax_part(aip_ws.out, env, start, stop, weights)
-                    influence[source] = draw(weights, start, stop, total_u, own_streams, env)
+                    influence[source] = draw(
+                        class_weights, env, source * n_classes, n_classes, own_streams, env
+                    )
                 actions[agent, env, t] = action
-                log_probs[agent, env, t] = policy_ws.out[env, action] - top - math.log(total)
+                log_probs[agent, env, t] = policy_ws.out[env, action] - action_totals[env, 0]
                 rewards[agent, env, t] = local_step(state, agent * n_episodes + env, action, influence)
         for env in range(n_episodes):
             local_observe(state, agent * n_episodes + env, packed)

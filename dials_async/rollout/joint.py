@@ -32,7 +32,8 @@ class JointEpisodes:
         n_agents = sum(group.n_agents for group in groups)
         result = np.zeros((n_agents, self.by_group[0].rewards.shape[1]))
         for group, episodes in zip(groups, self.by_group, strict=True):
-            result[list(group.agents)] = episodes.rewards.sum(axis=2, dtype=np.float64)
+            for t in range(episodes.rewards.shape[2]):  # in order: NumPy's sums are those of the processor
+                result[list(group.agents)] += episodes.rewards[:, :, t]
         return result
 
 
@@ -148,7 +149,7 @@ def _by_group(groups: Sequence[Group], stacks: Sequence[_Stack]) -> JointEpisode
 def _run_parts(domain: Domain, n_episodes: int, pool: Executor | None, run: Callable[[slice], None]) -> None:
     """Let ``run`` do all episodes, as many side by side as the domain's simulator can step.
 
-    The size of a part decides how sums are rounded, so it must never depend on the machine.
+    Results do not depend on the parts: an episode is a function of its seed and the policies.
     """
     size = domain.global_envs or n_episodes
     parts = [slice(start, min(start + size, n_episodes)) for start in range(0, n_episodes, size)]

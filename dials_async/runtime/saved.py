@@ -11,6 +11,7 @@ from dials_async.domains.registry import make_domain
 from dials_async.errors import CheckpointError, ConfigError
 from dials_async.evaluation.evaluate import evaluate_both, summarise
 from dials_async.groups import make_groups
+from dials_async.kernels.ordered import mean
 from dials_async.rollout.joint import run_scripted
 from dials_async.runtime.folder import CHECKPOINTS, CONFIG, read_config
 from dials_async.runtime.wiring import cores, fingerprint_of
@@ -53,7 +54,7 @@ def evaluate_run(
         "seed": seed,
         "steps": steps,
         "returns": {kind: {"mean": r.mean, "se": r.standard_error} for kind, r in kinds.items()},
-        "influence_ce": None if ce is None else float(ce.mean()),
+        "influence_ce": None if ce is None else mean(ce),
     }
 
 

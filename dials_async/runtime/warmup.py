@@ -6,6 +6,7 @@ that meet an empty cache would each compile everything: the first one does, the 
 """
 
 import fcntl
+import hashlib
 import logging
 import os
 import subprocess
@@ -15,11 +16,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numba
 from rich.console import Console
 
 from dials_async.config import Config
 from dials_async.domains.registry import make_domain
 from dials_async.kernels.compile import CACHE_FOLDER
+from dials_async.kernels.processor import features
 from dials_async.runtime import compiling
 from dials_async.runtime.compiling import COMPILED, FOUND, tiny_run
 from dials_async.runtime.folder import CONFIG
@@ -53,7 +56,9 @@ def _kind(config: Config) -> str:
     # Without a compiled LS policies and AIPs are called from Python, by kernels of their own.
     local = "stepped" if make_domain(config.domain).local_state((0,), 1) is None else "fused"
     parts = (config.domain["name"], local, config.run.simulator, config.policy.network, config.aip.network)
-    return "-".join([*map(str, parts), config.ppo.backend])
+    # Numba keeps machine code by its own version and by processor: a shared folder may serve several.
+    made_for = hashlib.sha256(repr((numba.__version__, sorted(features()))).encode()).hexdigest()[:8]
+    return "-".join([*map(str, parts), config.ppo.backend, made_for])
 
 
 @contextmanager

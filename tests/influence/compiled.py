@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from dials_async.influence.training import _cross_entropy
 from dials_async.kernels.compile import jit
 from dials_async.networks.layout import Shape, Workspace
-from dials_async.networks.network import backward, forward, prepare
+from dials_async.networks.network import backward, clear_hidden, forward, prepare
 
 Floats = NDArray[np.float32]
 
@@ -27,11 +27,10 @@ def loss_and_gradient(
 ) -> float:
     """Mean cross-entropy of one minibatch from a zero hidden state, and its gradient."""
     n = steps * sequences
-    probabilities = np.zeros(s.n_out, dtype=np.float32)
-    d_out = np.zeros((n, s.n_out), dtype=np.float32)
-    ws.hidden[:] = 0.0
+    log_totals = np.zeros((n, s.n_out // n_classes), dtype=np.float32)
+    clear_hidden(s, sequences, ws)
     prepare(s, p, ws)
-    forward(s, p, indices, counts, rows, steps, sequences, ws)
-    ce = _cross_entropy(s, n_classes, influence, rows, n, ws, probabilities, d_out)
-    backward(s, p, indices, counts, rows, steps, sequences, ws, d_out, gradient)
+    forward(s, indices, counts, rows, steps, sequences, ws)
+    ce = _cross_entropy(s, n_classes, influence, rows, n, ws, np.zeros_like(ws.out), log_totals, True)
+    backward(s, indices, counts, rows, steps, sequences, ws, gradient)
     return ce

@@ -219,7 +219,7 @@ def test_the_gradient_of_the_cross_entropy_equals_that_of_torch(kind: str) -> No
     shape, data = SHAPES[kind], make_dataset(delay=1, episodes=4, steps=7)
     parameters = np.random.default_rng(0).normal(0, 0.5, n_parameters(shape)).astype(np.float32)
     indices, counts = np.zeros((28, N_BITS), np.int16), np.zeros(28, np.int32)
-    unpack_active(data.dsets.reshape(28, -1), N_BITS, indices, counts)
+    unpack_active(data.dsets.reshape(28, -1), N_BITS, 0, 1, indices, counts)
     rows = np.arange(28, dtype=np.int32).reshape(4, 7).T.reshape(-1).copy()  # time-major
     gradient = np.full_like(parameters, np.nan)
     ce = loss_and_gradient(

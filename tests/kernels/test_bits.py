@@ -12,11 +12,11 @@ from .compiled import set_bits
 rows = st.integers(1, 130).flatmap(lambda n: st.lists(st.integers(0, 1), min_size=n, max_size=n))
 
 
-def active(packed: np.ndarray, n_bits: int) -> list[list[int]]:
-    """Active bits of every row of ``packed`` [rows, bytes]."""
+def active(packed: np.ndarray, n_bits: int, ladders: tuple[int, int] = (0, 1)) -> list[list[int]]:
+    """Active bits of every row of ``packed`` [rows, bytes]; ``ladders``: their first bit and length."""
     indices = np.full((len(packed), n_bits + 64), -7, dtype=np.int16)  # room to see an error in
     counts = np.full(len(packed), -7, dtype=np.int32)
-    unpack_active(packed, n_bits, indices, counts)
+    unpack_active(packed, n_bits, *ladders, indices, counts)
     for line, count in zip(indices, counts, strict=True):
         assert (line[count:] == -7).all()  # nothing is written behind the last one
     return [line[:count].tolist() for line, count in zip(indices, counts, strict=True)]
@@ -51,6 +51,20 @@ def test_setting_bits_one_by_one_equals_packing_them(bits: list[int]) -> None:
 def test_active_bits_are_the_indices_of_the_ones_in_rising_order(n_bits: int, n: int, seed: int) -> None:
     table = np.random.default_rng(seed).integers(0, 2, (n, n_bits), dtype=np.uint8)
     assert active(pack(table), n_bits) == [np.flatnonzero(line).tolist() for line in table]
+
+
+@given(st.integers(0, 70), st.integers(1, 9), st.integers(0, 9), st.integers(0, 2**32 - 1))
+def test_of_a_ladder_only_its_last_set_bit_is_listed(before: int, steps: int, n: int, seed: int) -> None:
+    # Given some bits, then ladders in each of which the first few bits are set
+    rng = np.random.default_rng(seed)
+    bits, heights = rng.integers(0, 2, before, dtype=np.uint8), rng.integers(0, steps + 1, n)
+    ladders = [[int(k < height) for k in range(steps)] for height in heights]
+    row = np.concatenate([bits, np.array(ladders, dtype=np.uint8).reshape(-1)])
+    # When the row is listed
+    listed = active(pack(row[None]), len(row), (before, steps))
+    # Then the bits are there, and the height of each ladder that has one
+    tops = [before + k * steps + int(height) - 1 for k, height in enumerate(heights) if height]
+    assert listed == [[*np.flatnonzero(bits).tolist(), *tops]]
 
 
 @given(st.integers(1, 60))

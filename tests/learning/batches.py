@@ -8,8 +8,8 @@ import torch
 from torch.nn.functional import log_softmax
 
 from dials_async.kernels.bits import pack, packed_size
-from dials_async.learning.ppo import Scratch, make_scratch
 from dials_async.learning.ppo_torch import network, targets_and_advantages
+from dials_async.learning.scratch import Scratch, make_scratch
 from dials_async.learning.settings import HEALTH, Settings
 from dials_async.networks.initial import initial_parameters
 from dials_async.networks.layout import GRU, MLP, Shape, n_parameters

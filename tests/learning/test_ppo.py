@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from dials_async.learning import ppo, ppo_torch
+from dials_async.learning.objective import MAX_IMPORTANCE_WEIGHT
+from dials_async.learning.scratch import Scratch
 
 from .batches import Problem, goals, log_policy, make_problem, outputs, taken_log_probs, update
 
@@ -67,7 +69,7 @@ def test_lagged_experience_is_weighed_by_its_ratio() -> None:
     """The control of the tests above: without the correction the same experience teaches something else."""
     problem = make_problem("mlp", lagged=True)
     corrected = update(ppo.update_agent, problem)
-    assert (corrected.scratch.ratios > ppo.MAX_IMPORTANCE_WEIGHT).any()
+    assert (corrected.scratch.ratios > MAX_IMPORTANCE_WEIGHT).any()
     assert (corrected.scratch.ratios < 1).any()
     plain = update(ppo.update_agent, Problem(**{**vars(problem), "lagged": False}))
     assert np.abs(corrected.parameters - plain.parameters).max() > 1e-3
@@ -98,13 +100,13 @@ def test_scratch_of_another_agent_changes_nothing(kind: str) -> None:
 class _Reusing:
     """A problem that is learnt with the scratch of another."""
 
-    def __init__(self, problem: Problem, scratch: ppo.Scratch) -> None:
+    def __init__(self, problem: Problem, scratch: Scratch) -> None:
         self._problem, self._scratch = problem, scratch
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._problem, name)
 
-    def scratch(self) -> ppo.Scratch:
+    def scratch(self) -> Scratch:
         return self._scratch
 
 

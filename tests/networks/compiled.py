@@ -4,11 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.kernels.compile import jit
+from dials_async.kernels.functions import exp, log, sigmoid, tanh
 from dials_async.networks.adam import adam_step
-from dials_async.networks.layers import fast_sigmoid, fast_tanh
 from dials_async.networks.layout import Shape, Workspace
 from dials_async.networks.network import forward, prepare
-from dials_async.networks.sampling import fast_exp, softmax_part
+from dials_async.networks.sampling import softmax
 
 Floats = NDArray[np.float32]
 
@@ -16,26 +16,30 @@ Floats = NDArray[np.float32]
 @jit
 def tanh_each(x: Floats, out: Floats) -> None:
     for k in range(x.shape[0]):
-        out[k] = fast_tanh(x[k])
+        out[k] = tanh(x[k])
 
 
 @jit
 def sigmoid_each(x: Floats, out: Floats) -> None:
     for k in range(x.shape[0]):
-        out[k] = fast_sigmoid(x[k])
+        out[k] = sigmoid(x[k])
 
 
 @jit
 def exp_each(x: Floats, out: Floats) -> None:
     for k in range(x.shape[0]):
-        out[k] = fast_exp(x[k])
+        out[k] = exp(x[k])
 
 
 @jit
-def softmax_sum(logits: Floats, weights: Floats) -> float:
-    """Sum of the unnormalised probabilities of ``logits`` [1, n]."""
-    _, total = softmax_part(logits, 0, 0, logits.shape[1], weights)
-    return float(total)
+def log_each(x: Floats, out: Floats) -> None:
+    for k in range(x.shape[0]):
+        out[k] = log(x[k])
+
+
+@jit
+def softmax_rows(logits: Floats, n_parts: int, n_classes: int, weights: Floats, log_totals: Floats) -> None:
+    softmax(logits, logits.shape[0], n_parts, n_classes, weights, log_totals)
 
 
 @jit
@@ -65,4 +69,4 @@ def forward_on(
 ) -> None:
     """Forward pass from the hidden state that ``ws.hidden`` holds."""
     prepare(s, p, ws)
-    forward(s, p, indices, counts, rows, steps, sequences, ws)
+    forward(s, indices, counts, rows, steps, sequences, ws)

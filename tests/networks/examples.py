@@ -11,22 +11,36 @@ from dials_async.networks.layout import GRU, MLP, Shape, Workspace, make_workspa
 
 N_IN, STEPS, SEQUENCES = 11, 5, 3
 
-#: Both kinds with and without their optional layer, for inputs 0 / 1 and -1 / +1.
+#: Where ladders begin, and bits of one, in the networks that have any.
+LADDER_FROM, LADDER_STEPS = 2, 3
+
+#: Both kinds with and without their optional layer, for inputs 0 / 1 and -1 / +1, on plain bits and ladders,
+#: of sizes below, at and above whole vectors.
 SHAPES = {
-    f"{name}-{'signed' if signed else 'binary'}": Shape(kind, N_IN, h1, h2, 4, signed)
-    for name, kind, h1, h2 in (
-        ("mlp1", MLP, 7, 0),
-        (
-            "mlp2",
-            MLP,
-            7,
-            6,
-        ),
-        ("gru", GRU, 0, 6),
-        ("tanh-gru", GRU, 7, 6),
+    f"{name}-{'signed' if signed else 'binary'}{'-ladders' if steps > 1 else ''}": Shape(
+        kind, N_IN, h1, h2, n_out, signed, LADDER_FROM, steps
+    )
+    for name, kind, h1, h2, n_out in (
+        ("mlp1", MLP, 7, 0, 4),
+        ("mlp2", MLP, 7, 6, 4),
+        ("gru", GRU, 0, 6, 4),
+        ("tanh-gru", GRU, 7, 6, 4),
+        ("mlp2-whole", MLP, 16, 32, 16),
+        ("tanh-gru-whole", GRU, 32, 16, 16),
+        ("mlp2-odd", MLP, 81, 35, 17),
+        ("gru-odd", GRU, 0, 23, 19),
     )
     for signed in (0, 1)
+    for steps in (1, LADDER_STEPS)
 }
+
+
+def random_bits(rng: np.random.Generator, shape: Shape, *size: int) -> np.ndarray:
+    """Observations that keep to the ladders of ``shape``, 0 / 1, [*size, bits]."""
+    bits = rng.integers(0, 2, (*size, shape.n_in), dtype=np.uint8)
+    ladders = bits[..., shape.ladder_from :].reshape(*size, -1, shape.ladder_steps)
+    ladders[:] = np.minimum.accumulate(ladders, axis=-1)
+    return bits
 
 
 class Example(NamedTuple):
@@ -44,13 +58,13 @@ class Example(NamedTuple):
 def make_example(shape: Shape, seed: int = 0, steps: int = STEPS, sequences: int = SEQUENCES) -> Example:
     rng = np.random.default_rng(seed)
     parameters = rng.normal(0, 0.5, n_parameters(shape)).astype(np.float32)
-    bits = rng.integers(0, 2, (steps, sequences, shape.n_in), dtype=np.uint8)
+    bits = random_bits(rng, shape, steps, sequences)
     n = steps * sequences
     rows = rng.permutation(n).astype(np.int32)  # where each sample stands in the table
     table = np.zeros((n, shape.n_in), dtype=np.uint8)
     table[rows] = bits.reshape(n, -1)
     indices, counts = np.zeros((n, shape.n_in), dtype=np.int16), np.zeros(n, dtype=np.int32)
-    unpack_active(pack(table), shape.n_in, indices, counts)
+    unpack_active(pack(table), shape.n_in, shape.ladder_from, shape.ladder_steps, indices, counts)
     return Example(shape, parameters, bits, indices, counts, rows, make_workspace(shape, n, sequences))
 
 

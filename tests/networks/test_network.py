@@ -20,7 +20,7 @@ def test_outputs_equal_those_of_torch(shape: Shape) -> None:
     arguments = (example.indices, example.counts, example.rows, STEPS, SEQUENCES, example.ws)
     evaluate(shape, example.parameters, *arguments)
     expected, _ = torch_outputs(example)
-    ours = example.ws.out.reshape(STEPS, SEQUENCES, -1)
+    ours = example.ws.out[:, : shape.n_out].reshape(STEPS, SEQUENCES, -1)
     assert np.abs(expected.detach().numpy()).max() > 0.5  # else the tolerance would hide an error
     np.testing.assert_allclose(ours, expected.detach().numpy(), atol=1e-5)
 
@@ -36,7 +36,8 @@ def test_the_gradient_equals_that_of_torch(shape: Shape) -> None:
     arguments = (example.indices, example.counts, example.rows, STEPS, SEQUENCES, example.ws)
     gradient = np.full_like(example.parameters, np.nan)
     evaluate(shape, example.parameters, *arguments)
-    evaluate_gradient(shape, example.parameters, *arguments, d_out, gradient)
+    example.ws.d_out[:, : shape.n_out] = d_out
+    evaluate_gradient(shape, *arguments, gradient)
     # Then every block agrees
     assert theta.grad is not None
     expected = split(shape, theta.grad.numpy())
@@ -81,11 +82,12 @@ def test_the_hidden_state_before_the_first_step_counts_as_a_constant(shape: Shap
     example = make_example(shape, seed=6)
     start = np.random.default_rng(7).uniform(-1, 1, (SEQUENCES, shape.h2)).astype(np.float32)
     arguments = (example.indices, example.counts, example.rows, STEPS, SEQUENCES, example.ws)
-    example.ws.hidden[:SEQUENCES] = start
+    example.ws.hidden[:SEQUENCES, : shape.h2] = start
     forward_on(shape, example.parameters, *arguments)
     gradient = np.zeros_like(example.parameters)
     d_out = np.ones((STEPS * SEQUENCES, shape.n_out), dtype=np.float32)
-    evaluate_gradient(shape, example.parameters, *arguments, d_out, gradient)
+    example.ws.d_out[:, : shape.n_out] = d_out
+    evaluate_gradient(shape, *arguments, gradient)
     outputs, theta = torch_outputs(example, hidden=start)
     outputs.sum().backward()
     assert theta.grad is not None

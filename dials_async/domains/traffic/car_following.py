@@ -17,7 +17,7 @@ from dials_async.domains.traffic.rules import (
     MAX_SPEED_MPS,
     MIN_GAP_M,
 )
-from dials_async.kernels.compile import jit_exact_leaf
+from dials_async.kernels.compile import jit_leaf
 
 #: SUMO integrates the IDM in steps of a quarter of a second.
 _SUB_STEPS = 4
@@ -45,7 +45,7 @@ _STOP_M = 1.0
 _LEAST_STOP_M = 0.1
 
 
-@jit_exact_leaf
+@jit_leaf
 def _idm(speed: float, gap: float, leader_speed: float, least_gap: float) -> float:
     """Speed after one second behind a leader that keeps its speed; ``gap`` includes ``least_gap``."""
     for _ in range(_SUB_STEPS):
@@ -62,19 +62,19 @@ def _idm(speed: float, gap: float, leader_speed: float, least_gap: float) -> flo
     return speed
 
 
-@jit_exact_leaf
+@jit_leaf
 def free_speed(speed: float) -> float:
     """Next speed on an empty road; it is never below the next speed behind a leader or before a stop."""
     return _idm(speed, _FREE_GAP_M, MAX_SPEED_MPS, 0.0)
 
 
-@jit_exact_leaf
+@jit_leaf
 def follow_speed(speed: float, gap: float, leader_speed: float) -> float:
     """Next speed behind a leader; ``gap`` is the way to its rear bumper."""
     return _idm(speed, gap, leader_speed, MIN_GAP_M)
 
 
-@jit_exact_leaf
+@jit_leaf
 def stop_speed(speed: float, gap: float) -> float:
     """Next speed of a car that has to stop within ``gap`` metres."""
     if gap < _STOPPED_GAP_M:
@@ -87,13 +87,13 @@ def stop_speed(speed: float, gap: float) -> float:
     return result if result < gap else gap
 
 
-@jit_exact_leaf
+@jit_leaf
 def brake_gap(speed: float) -> float:
     """Way to a stop in whole steps of 1 s, braking as hard as is comfortable (for speeds below 15 m/s)."""
     return speed - DECEL_MPS2 if speed >= DECEL_MPS2 else 0.0
 
 
-@jit_exact_leaf
+@jit_leaf
 def stop_at_line_speed(speed: float, seen: float) -> float:
     """Next speed of a car that stops before a line ``seen`` >= ``brake_gap(speed)`` metres ahead."""
     offset = seen - brake_gap(speed)
@@ -102,7 +102,7 @@ def stop_at_line_speed(speed: float, seen: float) -> float:
     return stop_speed(speed, seen - offset)
 
 
-@jit_exact_leaf
+@jit_leaf
 def reachable_speed(speed: float, planned: float) -> float:
     """The planned speed, as far as a car can brake for it."""
     least = speed - EMERGENCY_DECEL_MPS2
@@ -110,7 +110,7 @@ def reachable_speed(speed: float, planned: float) -> float:
     return reachable if reachable >= _LEAST_SPEED_MPS else 0.0
 
 
-@jit_exact_leaf
+@jit_leaf
 def fits(speed: float, gap: float, leader_speed: float) -> bool:
     """Whether a car may enter at ``speed``, ``gap`` metres behind the rear bumper of its leader."""
     wanted = speed * HEADWAY_S + speed * (speed - leader_speed) * _ONE_BY_TWO_SQRT_AB

@@ -20,7 +20,7 @@ from dials_async.domains.traffic.rules import (
     JUNCTION_M,
     LANE_M,
 )
-from dials_async.kernels.compile import jit_exact_leaf
+from dials_async.kernels.compile import jit_leaf
 
 #: Where the exit begins, and where cars have arrived: SUMO takes them away 0.1 m before the end.
 EXIT_M = LANE_M + JUNCTION_M
@@ -44,7 +44,7 @@ _QUEUE_M = 8.5
 PerCar = NDArray[np.float64]  # [rows, lines, CAPACITY]
 
 
-@jit_exact_leaf
+@jit_leaf
 def cars_beyond(positions: PerCar, row: int, line: int, n: int, place: float) -> int:
     """How many of the ``n`` cars are beyond ``place``: the rearmost of them has this index less one."""
     count = 0
@@ -53,7 +53,7 @@ def cars_beyond(positions: PerCar, row: int, line: int, n: int, place: float) ->
     return count
 
 
-@jit_exact_leaf
+@jit_leaf
 def _limited(
     positions: PerCar, speeds: PerCar, row: int, line: int, k: int, leader: int, planned: float
 ) -> float:
@@ -66,7 +66,7 @@ def _limited(
     return following if following < planned else planned
 
 
-@jit_exact_leaf
+@jit_leaf
 def _planned_speed(
     positions: PerCar, speeds: PerCar, row: int, line: int, k: int, across: int, beyond: int, is_green: bool
 ) -> float:
@@ -99,7 +99,7 @@ def _planned_speed(
     return planned
 
 
-@jit_exact_leaf
+@jit_leaf
 def move(positions: PerCar, speeds: PerCar, row: int, line: int, n: int, across: int, is_green: bool) -> int:
     """Move the ``n`` cars of a line, ``across`` of them beyond the stop line, by one second.
 
@@ -121,7 +121,7 @@ def move(positions: PerCar, speeds: PerCar, row: int, line: int, n: int, across:
     return n - arrived
 
 
-@jit_exact_leaf
+@jit_leaf
 def insert(
     positions: PerCar, speeds: PerCar, row: int, line: int, n: int, position: float, speed: float
 ) -> int:

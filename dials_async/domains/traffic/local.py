@@ -30,7 +30,7 @@ from dials_async.domains.traffic.rules import (
     YELLOW_S,
 )
 from dials_async.kernels.bits import packed_size, set_bit
-from dials_async.kernels.compile import Scalar, jit, jit_exact_leaf
+from dials_async.kernels.compile import Scalar, jit, jit_leaf
 
 _N_PHASES = 4
 _LIGHT_BIT = tuple(LIGHT_BITS[phase] for phase in range(_N_PHASES))
@@ -65,7 +65,7 @@ def make_local_state(entries: Entries, n_envs: int, empty_reward: float) -> Traf
     )
 
 
-@jit_exact_leaf
+@jit_leaf
 def reset(state: TrafficLocalState, row: int, seed: int) -> None:  # noqa: ARG001
     """Empty roads, green for north and south; nothing depends on the seed."""
     state.phases[row] = NS_GREEN
@@ -75,7 +75,7 @@ def reset(state: TrafficLocalState, row: int, seed: int) -> None:  # noqa: ARG00
         state.n_cars[row, line] = 0
 
 
-@jit_exact_leaf
+@jit_leaf
 def observe(state: TrafficLocalState, row: int, out: NDArray[np.uint8]) -> None:
     """Write the packed observation to ``out`` [bytes]: occupied cells of the approaches, then the light."""
     for k in range(_N_BYTES):
@@ -89,7 +89,7 @@ def observe(state: TrafficLocalState, row: int, out: NDArray[np.uint8]) -> None:
     set_bit(out, _LIGHT_BIT[state.phases[row]])
 
 
-@jit_exact_leaf
+@jit_leaf
 def _switch_light(state: TrafficLocalState, row: int, action: int) -> int:
     """Advance the light by one step, under ``action`` if it is green; returns the phase of this step."""
     phase = int(state.phases[row])
@@ -104,7 +104,7 @@ def _switch_light(state: TrafficLocalState, row: int, action: int) -> int:
     return phase
 
 
-@jit_exact_leaf
+@jit_leaf
 def step(state: TrafficLocalState, row: int, action: int, influence: NDArray[np.uint8]) -> Scalar:
     """Advance by one second; a car enters each line whose ``influence`` [4] is 1. Returns the reward."""
     phase = _switch_light(state, row, action)

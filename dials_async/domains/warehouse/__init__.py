@@ -14,7 +14,7 @@ from dials_async.domains.warehouse.layout import (
     make_layout,
 )
 from dials_async.domains.warehouse.local import WarehouseLocal, WarehouseLocalState, make_local_state
-from dials_async.domains.warehouse.observation import DSET_BITS, observation_bits
+from dials_async.domains.warehouse.observation import DSET_BITS, N_THRESHOLDS, observation_bits
 from dials_async.domains.warehouse.scripted import POLICIES
 from dials_async.domains.warehouse.simulator import WarehouseGlobal, WarehouseScripted
 from dials_async.errors import ConfigError
@@ -50,6 +50,7 @@ class Warehouse:
             n_actions=N_ACTIONS,
             n_sources=N_NEIGHBOURS,
             n_classes=N_CLASSES,
+            ladder_steps=N_THRESHOLDS if item_ages else 1,
         )
 
     def check(self) -> None:

@@ -1,0 +1,286 @@
+"""Products of matrices, compiled: a tile of the result stays in registers while its terms are added in order.
+
+Each element has one accumulator and takes its terms by fused multiply-add in the order of k, whatever the
+tile. The second factor comes in panels of 16 columns, [panels, k, 16]. ``tests/kernels/test_products.py``
+compares with plain loops, bit by bit; ``benchmarks/products.py`` with OpenBLAS and torch.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba.core import types
+from numpy.typing import NDArray
+
+from dials_async.kernels import vectors as v
+from dials_async.kernels.arithmetic import llvm_code
+from dials_async.kernels.compile import jit_inline, jit_part
+from dials_async.kernels.processor import HAS_WIDE_REGISTERS
+from dials_async.kernels.vectors import INT64, LANES, NARROW
+
+Floats = NDArray[np.float32]
+
+#: Rows of the largest tile: with 16 registers of 8 floats 12 accumulators leave room for the factors.
+MOST_ROWS = 12 if HAS_WIDE_REGISTERS else 6
+
+#: And of the largest with half as many columns.
+MOST_NARROW_ROWS = 12
+
+_PLACE = types.int64
+
+
+def _make_tile(lanes: int, most_rows: int) -> Any:
+    """The tile of :func:`product` with up to so many columns and rows."""
+
+    @llvm_code
+    def tile(
+        typing_context,
+        rows,
+        terms,
+        left,
+        x,
+        x_at,
+        x_row,
+        x_step,
+        w,
+        w_at,
+        w_step,
+        start,
+        start_at,
+        out,
+        out_at,
+        out_row,
+    ):
+        signature = types.void(
+            *[_PLACE] * 3, x, *[_PLACE] * 3, w, *[_PLACE] * 2, start, _PLACE, out, *[_PLACE] * 2
+        )
+
+        def code(context, builder, signature, values):
+            (
+                size,
+                terms,
+                left,
+                x,
+                x_at,
+                x_row,
+                x_step,
+                w,
+                w_at,
+                w_step,
+                start,
+                start_at,
+                out,
+                out_at,
+                out_row,
+            ) = values
+            kinds = signature.args
+            x = v.data(context, builder, kinds[3], x, x_at)
+            w = v.data(context, builder, kinds[7], w, w_at)
+            first = v.load(builder, v.data(context, builder, kinds[10], start, start_at), lanes)
+            out = v.data(context, builder, kinds[12], out, out_at)
+
+            def write(n: int) -> None:
+                lines = [v.address(builder, x, builder.mul(x_row, INT64(row))) for row in range(n)]
+
+                def add_terms(k: Any, sums: list[Any]) -> list[Any]:
+                    weights = v.load(builder, v.address(builder, w, builder.mul(k, w_step)), lanes)
+                    step = builder.mul(k, x_step)
+                    inputs = [builder.load(v.address(builder, line, step)) for line in lines]
+                    return [
+                        v.fma(builder, v.broadcast(builder, number, lanes), weights, total)
+                        for number, total in zip(inputs, sums, strict=True)
+                    ]
+
+                sums = v.loop(builder, terms, [first] * n, add_terms)
+
+                def store(put: Any) -> None:
+                    for row, total in enumerate(sums):
+                        put([total], v.address(builder, out, builder.mul(out_row, INT64(row))))
+
+                v.whole_or_part(builder, left, 1, store, lanes)
+
+            v.by_size(builder, size, most_rows, write)
+            return context.get_dummy_value()
+
+        return signature, code
+
+    return tile
+
+
+_tile = _make_tile(LANES, MOST_ROWS)
+
+#: One register of AVX2 a row: twice the rows.
+_narrow_tile = _make_tile(NARROW, MOST_NARROW_ROWS)
+
+
+@jit_inline
+def _narrow_product(
+    rows: int,
+    terms: int,
+    columns: int,
+    x: Floats,
+    x_at: int,
+    x_row: int,
+    x_step: int,
+    w: Floats,
+    w_at: int,
+    w_step: int,
+    start: Floats,
+    out: Floats,
+    out_at: int,
+    out_row: int,
+) -> None:
+    """:func:`product` with up to 8 columns, as of few actions: half of a wide tile would be idle."""
+    row = 0
+    while row < rows:
+        size = min(MOST_NARROW_ROWS, rows - row)
+        _narrow_tile(
+            size,
+            terms,
+            columns,
+            x,
+            x_at + row * x_row,
+            x_row,
+            x_step,
+            w,
+            w_at,
+            w_step,
+            start,
+            0,
+            out,
+            out_at + row * out_row,
+            out_row,
+        )
+        row += size
+
+
+@jit_part
+def product(
+    rows: int,
+    terms: int,
+    columns: int,
+    x: Floats,
+    x_at: int,
+    x_row: int,  # from row to row
+    x_step: int,  # from term to term: 1, or x_row = 1 for the transpose of x
+    w: Floats,
+    w_at: int,
+    w_panel: int,  # from 16 columns to the next 16
+    w_step: int,  # from term to term
+    start: Floats,
+    start_panel: int,  # 16; or 0: all columns begin with the same 16
+    out: Floats,
+    out_at: int,
+    out_row: int,
+) -> None:
+    """Out[i, j] = start[j] + sum over k of x[i, k] w[k, j], k in order; what is behind ``columns`` stays.
+
+    All arrays are float32 and given by places (in floats), so that one kernel serves matrices, their
+    transposes, panels and parts.
+    """
+    if columns <= NARROW:
+        _narrow_product(
+            rows, terms, columns, x, x_at, x_row, x_step, w, w_at, w_step, start, out, out_at, out_row
+        )
+        return
+    for panel in range((columns + LANES - 1) // LANES):
+        row = 0
+        while row < rows:
+            left = rows - row
+            # The last two tiles share what is left: a small one would wait for its own sums.
+            size = MOST_ROWS if left >= 2 * MOST_ROWS else ((left + 1) // 2 if left > MOST_ROWS else left)
+            _tile(
+                size,
+                terms,
+                columns - panel * LANES,
+                x,
+                x_at + row * x_row,
+                x_row,
+                x_step,
+                w,
+                w_at + panel * w_panel,
+                w_step,
+                start,
+                panel * start_panel,
+                out,
+                out_at + row * out_row + panel * LANES,
+                out_row,
+            )
+            row += size
+
+
+@llvm_code
+def _copy_panel(typing_context, source, source_at, source_row, rows, columns, out, out_at):
+    """The first ``columns`` (16 at the most) of some rows, one behind the other."""
+    signature = types.void(source, *[_PLACE] * 4, out, _PLACE)
+
+    def code(context, builder, signature, values):
+        source, source_at, source_row, rows, columns, out, out_at = values
+        source = v.data(context, builder, signature.args[0], source, source_at)
+        out = v.data(context, builder, signature.args[5], out, out_at)
+        mask = v.first_lanes(builder, columns)
+
+        def copy(i: Any, _: list[Any]) -> list[Any]:
+            row = v.load_part(builder, v.address(builder, source, builder.mul(i, source_row)), mask)
+            v.store(builder, row, v.address(builder, out, builder.mul(i, INT64(LANES))))
+            return []
+
+        v.loop(builder, rows, [], copy)
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@llvm_code
+def _transpose_block(typing_context, source, source_at, source_row, rows, columns, out, out_at):
+    """A block of 16 x 16 elements, of which the first ``rows`` and ``columns`` are there, turned over."""
+    signature = types.void(source, *[_PLACE] * 4, out, _PLACE)
+
+    def code(context, builder, signature, values):
+        source, source_at, source_row, rows, columns, out, out_at = values
+        source = v.data(context, builder, signature.args[0], source, source_at)
+        out = v.data(context, builder, signature.args[5], out, out_at)
+        lines = []
+        for row in range(LANES):
+            there = builder.select(builder.icmp_signed("<", INT64(row), rows), columns, INT64(0))
+            place = v.address(builder, source, builder.mul(source_row, INT64(row)))
+            lines.append(v.load_part(builder, place, v.first_lanes(builder, there)))
+        half = LANES // 2
+        while half:  # swap the upper right with the lower left quarter of each block, then of its quarters
+            for row in range(LANES):
+                if not row & half:
+                    a, b = lines[row], lines[row + half]
+                    upper = [lane + LANES - half if lane & half else lane for lane in range(LANES)]
+                    lower = [lane + LANES if lane & half else lane + half for lane in range(LANES)]
+                    lines[row] = v.lanes_of(builder, a, b, upper)
+                    lines[row + half] = v.lanes_of(builder, a, b, lower)
+            half //= 2
+        for column, line in enumerate(lines):
+            with builder.if_then(builder.icmp_signed("<", INT64(column), columns)):
+                v.store(builder, line, v.address(builder, out, INT64(column * LANES)))
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@jit_part
+def load_panels(w: Floats, at: int, inputs: int, outputs: int, panels: Floats, transposed: Floats) -> None:
+    """Put the matrix [inputs, outputs] at ``w[at:]`` into panels.
+
+    ``panels`` are of 16 outputs, [panels * inputs, 16]; ``transposed``, unless empty, of 16 inputs,
+    [panels * outputs, 16].
+    """
+    for output in range(0, outputs, LANES):
+        columns = min(LANES, outputs - output)
+        _copy_panel(w, at + output, outputs, inputs, columns, panels, output * inputs)
+        if transposed.shape[0] > 0:
+            for row in range(0, inputs, LANES):
+                place = row * outputs + output * LANES
+                _transpose_block(
+                    w,
+                    at + row * outputs + output,
+                    outputs,
+                    min(LANES, inputs - row),
+                    columns,
+                    transposed,
+                    place,
+                )
