@@ -32,7 +32,8 @@ from dials_async.domains.registry import make_domain
 from dials_async.groups import Group, make_groups
 from dials_async.kernels.bits import unpack
 from dials_async.kernels.rng import seed64, stream_seeds
-from dials_async.learning.ppo import make_scratch, update_agent
+from dials_async.learning.ppo import update_agent
+from dials_async.learning.scratch import make_scratch
 from dials_async.learning.settings import HEALTH, make_settings, schedules
 from dials_async.networks.acting import make_memory, sample_influence
 from dials_async.rollout.ials import IalsRollout, agent_seeds
