@@ -16,23 +16,17 @@ help:
 	@echo "make pictures  take README's pictures of pages again (docs/images/)"
 	@echo "make clean   remove .venv and caches (not runs/)"
 
-# pip makes bytecode on one core and for the libraries' own tests too: it is made here on all cores.
-define install
-@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '$(1)'
-@$(BIN)/python -m compileall -q -j 0 -x '/tests/' .venv/lib
-endef
-
 # Reinstalled only when the list of dependencies changed.
 .venv/.installed: pyproject.toml constraints.txt
 	@echo "Installing into .venv (once; about half a minute) ..."
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@$(PYTHON) -m venv .venv
-	$(call install,.)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed
 	@echo "Installing the tools for tests (once) ..."
-	$(call install,.[dev])
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: .venv/.installed
