@@ -118,7 +118,7 @@ def _follow(lines: Iterable[str], show: Callable[[str], None]) -> None:
     for line in lines:
         kind, _, rest = line.strip().partition(" ")
         if kind == FOUND:
-            found = int(rest)
+            found = max(found, int(rest))
         elif kind == COMPILED:
             done += 1
             show(f"compiling kernels: {done} of {found} done ({rest})")
