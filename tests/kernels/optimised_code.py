@@ -74,10 +74,12 @@ def look_at(dispatchers: Iterable[Any]) -> dict[str, Any]:
 
 def kernels_of(presets: list[str]) -> list[Any]:
     """All kernels that runs of ``presets`` call ("name,setting,..."), and their parts; compiled, not run."""
+    found = []
     for preset in presets:
         name, *settings = preset.split(",")
-        for kernel in find_kernels(load_config(name, settings)):
-            kernel.compile()
+        found += find_kernels(load_config(name, settings))
+    for kernel in found:  # none before all are found: what is compiled is run when it is called
+        kernel.compile()
     return [
         thing
         for thing in gc.get_objects()
