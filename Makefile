@@ -7,7 +7,7 @@ DEMO := demo
 .PHONY: help demo test services sumo browser lint bench pictures clean
 
 help:
-	@echo "make demo    train 4 warehouse robots and write runs/$(DEMO)/report.html (first time: about two minutes, then half a minute)"
+	@echo "make demo    train 4 warehouse robots and write runs/$(DEMO)/report.html (first time: about two minutes, then under one)"
 	@echo "make services  install RabbitMQ, Redis and Prometheus where they are missing (Debian, Ubuntu), for 'honcho start'"
 	@echo "make sumo    install SUMO, for the traffic presets"
 	@echo "make test    the whole test suite (about 20 minutes)"
@@ -30,7 +30,7 @@ help:
 	@touch $@
 
 demo: .venv/.installed
-	@echo "Training 4 warehouse robots with DIALS, 1,000,000 steps each: about half a minute on two cores"
+	@echo "Training 4 warehouse robots with DIALS, 1,000,000 steps each: under a minute on two cores"
 	@echo "(the first time on a machine about another minute, to compile the kernels)."
 	@rm -rf runs/$(DEMO)
 	@$(BIN)/dials train warehouse-4 --run $(DEMO)
