@@ -79,7 +79,7 @@ def ours(n: int, x: Floats, w: Floats, terms: int, columns: int, start: Floats, 
     for _ in range(n):
         product(
             x.shape[0], terms, columns, x, 0, x.shape[1], 1, w, 0, terms * LANES, LANES, start, LANES,
-            out, 0, out.shape[1],
+            False, start, out, 0, out.shape[1],
         )  # fmt: skip
 
 
@@ -102,6 +102,8 @@ def ours_transposed(
             d.shape[1],
             start,
             0,
+            False,
+            start,
             out,
             0,
             columns,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.bits import unpack_active
-from dials_async.kernels.compile import Scalar, jit, jit_inline, jit_part
+from dials_async.kernels.bits import take_lists, unpack_active
+from dials_async.kernels.compile import Scalar, jit, jit_inline, jit_part, jit_part_with_arrays
 from dials_async.kernels.functions import log
 from dials_async.kernels.rng import shuffle
 from dials_async.networks.adam import adam_step
@@ -73,7 +73,7 @@ def _cross_entropy(
     return total / (n * n_sources)
 
 
-@jit_part
+@jit_part_with_arrays
 def _mean_ce(
     s: Shape,
     p: Floats,
@@ -95,7 +95,12 @@ def _mean_ce(
     if s.kind == GRU:
         clear_hidden(s, n, ws)
     prepare(s, p, ws)
-    forward(s, indices, counts, rows, n_steps, n, ws)
+    own_indices, own_counts = (
+        np.zeros((n * n_steps, indices.shape[1]), np.int16),
+        np.zeros(n * n_steps, np.int32),
+    )
+    take_lists(indices, counts, rows, n * n_steps, own_indices, own_counts)
+    forward(s, own_indices, own_counts, n_steps, n, ws)
     log_totals = np.zeros((n * n_steps, s.n_out // n_classes), dtype=np.float32)
     return _cross_entropy(
         s, n_classes, influence, rows, n * n_steps, ws, np.zeros_like(ws.out), log_totals, False
@@ -127,7 +132,7 @@ def _train(
 ) -> tuple[float, float, int]:
     n_episodes, n_steps, n_bytes = dsets.shape
     n_rows = n_episodes * n_steps
-    indices = np.zeros((n_rows, s.n_in), dtype=np.int16)
+    indices = np.zeros((n_rows, max(8, (s.n_in + 3) // 4 * 4)), dtype=np.int16)
     counts = np.zeros(n_rows, dtype=np.int32)
     packed = dsets.reshape((n_rows, n_bytes))
     unpack_active(packed, s.n_in, s.ladder_from, s.ladder_steps, indices, counts)
@@ -138,6 +143,8 @@ def _train(
     probabilities = np.zeros_like(ws.out)
     log_totals = np.zeros((sequences * length, s.n_out // n_classes), dtype=np.float32)
     rows = np.zeros(sequences * length, dtype=np.int32)
+    own_indices = np.zeros((rows.shape[0], indices.shape[1]), dtype=np.int16)
+    own_counts = np.zeros(rows.shape[0], dtype=np.int32)
     per_episode = n_steps // length
     order = np.zeros(n_train * per_episode, dtype=np.int32)
     for k in range(order.shape[0]):
@@ -157,9 +164,10 @@ def _train(
             if s.kind == GRU:
                 clear_hidden(s, n, ws)
             prepare(s, parameters, ws)
-            forward(s, indices, counts, rows, length, n, ws)
+            take_lists(indices, counts, rows, n * length, own_indices, own_counts)
+            forward(s, own_indices, own_counts, length, n, ws)
             _cross_entropy(s, n_classes, influence, rows, n * length, ws, probabilities, log_totals, True)
-            backward(s, indices, counts, rows, length, n, ws, gradient)
+            backward(s, own_indices, own_counts, length, n, ws, gradient)
             adam_steps += 1
             adam_step(parameters, m, v, adam_steps, learning_rate, 1e-8, gradient, MAX_GRADIENT_NORM)
         epoch += 1

@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.kernels.arithmetic import trailing_zeros
-from dials_async.kernels.compile import Scalar, jit, jit_leaf
+from dials_async.kernels.compile import Scalar, jit, jit_inline, jit_leaf
 
 _ONE = np.uint64(1)
+
+#: Indices in a word of 64 bits.
+_WORD = 4
 
 
 def packed_size(n_bits: int) -> int:
@@ -64,6 +67,32 @@ def active_bits(
             out[row, count] = bit
             count += 1
     return count
+
+
+def make_lists(n: int, most: int) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+    """``n`` empty lists of up to ``most`` active bits: indices [n, at least most], counts [n]."""
+    return np.zeros((n, max(2, -(-most // _WORD)) * _WORD), dtype=np.int16), np.zeros(n, dtype=np.int32)
+
+
+@jit_inline
+def take_lists(
+    indices: NDArray[np.int16],  # [table rows, two words or more]
+    counts: NDArray[np.int32],  # [table rows]
+    rows: NDArray[np.int32],  # [n]
+    n: int,
+    own_indices: NDArray[np.int16],  # [n, as indices], out
+    own_counts: NDArray[np.int32],  # [n], out
+) -> None:
+    """Copy the lists in some rows of a table: passes over them then find them side by side in the cache."""
+    words, own_words = indices.view(np.int64), own_indices.view(np.int64)
+    for i in range(n):
+        own_counts[i] = counts[rows[i]]
+    for i in range(n):
+        row = rows[i]
+        own_words[i, 0] = words[row, 0]  # nearly always enough, and then without a branch
+        own_words[i, 1] = words[row, 1]
+        for k in range(2, (own_counts[i] + _WORD - 1) // _WORD):
+            own_words[i, k] = words[row, k]
 
 
 @jit

@@ -84,14 +84,17 @@ _PART_OPTIONS: dict[str, Any] = {
     "pipeline_class": PartCompiler,
 }
 
+#: Without reference counting, for functions that neither make nor slice arrays. Numba counts the references
+#: of every array of a NamedTuple that is passed on, atomically, and LLVM cannot cancel all of it: in the step
+#: of the warehouse's LS that was two thirds of the time.
+_NO_ARRAYS: dict[str, Any] = {"_nrt": False}
+
 #: Options of small functions that are called from kernels. Inlining lets LLVM cancel the reference counts
 #: of array arguments, which otherwise cost more than the functions do (7 x on an observation).
 INLINE_OPTIONS: dict[str, Any] = {**_KERNEL_OPTIONS, "forceinline": True}
 
-#: Options of functions that neither make nor slice arrays: without reference counting. Numba counts the
-#: references of every array of a NamedTuple that is passed on, atomically, and LLVM cannot cancel all of
-#: it: in the step of the warehouse's LS that was two thirds of the time.
-LEAF_OPTIONS: dict[str, Any] = {**INLINE_OPTIONS, "_nrt": False}
+#: And of small ones that neither make nor slice arrays.
+LEAF_OPTIONS: dict[str, Any] = {**INLINE_OPTIONS, **_NO_ARRAYS}
 
 
 def jit(function: F) -> F:
@@ -101,7 +104,16 @@ def jit(function: F) -> F:
 
 
 def jit_part(function: F) -> F:
-    """Compile ``function`` as a large part of kernels, which alone can call it."""
+    """Compile ``function`` as a large part of kernels, which alone can call it.
+
+    It neither makes nor slices arrays (``_NO_ARRAYS``): the kernel does, once.
+    """
+    compiled: F = njit(**_PART_OPTIONS, **_NO_ARRAYS)(function)
+    return compiled
+
+
+def jit_part_with_arrays(function: F) -> F:
+    """Like :func:`jit_part`, for functions that make or slice arrays."""
     compiled: F = njit(**_PART_OPTIONS)(function)
     return compiled
 

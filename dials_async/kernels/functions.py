@@ -5,11 +5,17 @@ additions, products, fused multiply-adds, divisions and bits alone, each rounded
 """
 
 import math
+from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numpy.typing import NDArray
 
-from dials_async.kernels.arithmetic import exponent_of, fma, mantissa_of, power_of_two
+from dials_async.kernels import vectors as v
+from dials_async.kernels.arithmetic import exponent_of, fma, llvm_code, mantissa_of, power_of_two
 from dials_async.kernels.compile import Scalar, jit_inline
+from dials_async.kernels.vectors import LANES
 
 _ONE, _HALF = np.float32(1.0), np.float32(0.5)
 
@@ -31,15 +37,74 @@ _LEAST_EXPONENT, _GREATEST_EXPONENT = np.float32(-87.0), np.float32(88.0)
 _L3, _L5, _L7, _L9 = (np.float32(2.0 / k) for k in (3, 5, 7, 9))
 
 
+def _tanh(builder: Any, x: Any) -> Any:
+    """LLVM code of tanh of ``x``, a float or a vector: the same operations for both."""
+
+    def number(value: np.float32) -> Any:
+        constant = ir.Constant(ir.FloatType(), float(value))
+        return constant if x.type == constant.type else v.broadcast(builder, constant, x.type.count)
+
+    def polynomial(a: Any, b: Any, y: Any) -> Any:  # a + b y
+        return v.fma(builder, b, y, a)
+
+    limit, least = number(_TANH_LIMIT), number(-_TANH_LIMIT)
+    x = builder.select(builder.fcmp_ordered(">", x, limit), limit, x)
+    x = builder.select(builder.fcmp_ordered("<", x, least), least, x)
+    t = builder.fmul(x, x)
+    u = builder.fmul(t, t)
+    # Both polynomials in halves (Estrin): a shorter chain of operations leaves more of them under way.
+    p01, p23 = polynomial(number(_P0), number(_P1), t), polynomial(number(_P2), number(_P3), t)
+    q01, q23 = polynomial(number(_ONE), number(_Q1), t), polynomial(number(_Q2), number(_Q3), t)
+    above = polynomial(p01, p23, u)
+    below = polynomial(q01, polynomial(q23, number(_Q4), u), u)
+    return builder.fdiv(builder.fmul(x, above), below)
+
+
+@llvm_code
+def tanh(typing_context, x):
+    """Hyperbolic tangent in float32, absolute error below 5e-7; NaN stays NaN."""
+
+    def code(context, builder, signature, values):
+        return _tanh(builder, *values)
+
+    return types.float32(types.float32), code
+
+
+@llvm_code
+def _tanh_rows(typing_context, x, rows, x_row, columns):
+    signature = types.void(x, *[types.int64] * 3)
+
+    def code(context, builder, signature, values):
+        x, rows, x_row, columns = values
+        x = v.data(context, builder, signature.args[0], x)
+        whole = builder.sdiv(columns, v.INT64(LANES))
+        left = builder.srem(columns, v.INT64(LANES))
+        mask = v.first_lanes(builder, left)
+
+        def of_row(i: Any, _: list[Any]) -> list[Any]:
+            row = v.address(builder, x, builder.mul(i, x_row))
+
+            def of_vector(k: Any, _: list[Any]) -> list[Any]:
+                at = v.address(builder, row, builder.mul(k, v.INT64(LANES)))
+                v.store(builder, _tanh(builder, v.load(builder, at)), at)
+                return []
+
+            v.loop(builder, whole, [], of_vector)
+            with builder.if_then(builder.icmp_signed(">", left, v.INT64(0))):
+                at = v.address(builder, row, builder.mul(whole, v.INT64(LANES)))
+                v.store_part(builder, _tanh(builder, v.load_part(builder, at, mask)), at, mask)
+            return []
+
+        v.loop(builder, rows, [], of_row)
+        return context.get_dummy_value()
+
+    return signature, code
+
+
 @jit_inline
-def tanh(x: Scalar) -> Scalar:
-    """Hyperbolic tangent, absolute error below 5e-7; NaN stays NaN."""
-    x = _TANH_LIMIT if x > _TANH_LIMIT else x
-    x = -_TANH_LIMIT if x < -_TANH_LIMIT else x
-    t = x * x
-    above = fma(t, fma(t, fma(t, _P3, _P2), _P1), _P0)
-    below = fma(t, fma(t, fma(t, fma(t, _Q4, _Q3), _Q2), _Q1), _ONE)
-    return x * above / below
+def tanh_rows(x: NDArray[np.float32], rows: int, columns: int) -> None:
+    """:func:`tanh` of the first rows and columns of ``x``, in place."""
+    _tanh_rows(x, rows, x.shape[1], columns)
 
 
 @jit_inline

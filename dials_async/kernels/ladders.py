@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from dials_async.kernels import vectors as v
 from dials_async.kernels.arithmetic import llvm_code
 from dials_async.kernels.compile import jit_part
-from dials_async.kernels.vectors import INT64, LANES, MOST_VECTORS
+from dials_async.kernels.vectors import INT64, LANES
 
 Floats = NDArray[np.float32]
 
 _PLACE = types.int64
+
+#: Vectors of a row at a time: two numbers for each column stay in registers.
+_MOST_VECTORS = 2
 
 
 @llvm_code
@@ -38,35 +41,34 @@ def _load_table(
         scales, minuses = v.broadcast(builder, scale), v.broadcast(builder, minus)
 
         def write(size: int) -> None:
-            masks = [v.first_lanes(builder, builder.sub(left, INT64(k * LANES))) for k in range(size)]
+            def write_rows(get: Any) -> None:
+                def load_row(i: Any, carried: list[Any]) -> list[Any]:
+                    below, sums = carried[:size], carried[size:-1]  # the row before, what is there unset
+                    place = carried[-1]  # where in its ladder this bit is
+                    weights = get(v.address(builder, w, builder.mul(i, w_row)))
+                    continues = builder.icmp_signed("!=", place, INT64(0))
+                    row = [
+                        v.fma(builder, scales, weight, builder.select(continues, part, v.ZERO))
+                        for weight, part in zip(weights, below, strict=True)
+                    ]
+                    places = v.parts(builder, v.address(builder, table, builder.mul(i, table_row)), size)
+                    for part, where in zip(row, places, strict=True):
+                        v.store(builder, part, where)
+                    following = builder.add(place, INT64(1))
+                    ends = builder.or_(
+                        builder.icmp_signed(">=", following, steps), builder.icmp_signed("<", i, ladder_from)
+                    )
+                    sums = [v.fma(builder, minuses, *pair) for pair in zip(weights, sums, strict=True)]
+                    return [*row, *sums, builder.select(ends, INT64(0), following)]
 
-            def load_row(i: Any, carried: list[Any]) -> list[Any]:
-                below, sums = carried[:size], carried[size:-1]  # the row before, what is there without a bit
-                place = carried[-1]  # where in its ladder this bit is
-                parts = v.parts(builder, v.address(builder, w, builder.mul(i, w_row)), size)
-                weights = [v.load_part(builder, part, mask) for part, mask in zip(parts, masks, strict=True)]
-                continues = builder.icmp_signed("!=", place, INT64(0))
-                row = [
-                    v.fma(builder, scales, weight, builder.select(continues, part, v.ZERO))
-                    for weight, part in zip(weights, below, strict=True)
-                ]
-                places = v.parts(builder, v.address(builder, table, builder.mul(i, table_row)), size)
-                for part, where in zip(row, places, strict=True):
-                    v.store(builder, part, where)
-                following = builder.add(place, INT64(1))
-                ends = builder.or_(
-                    builder.icmp_signed(">=", following, steps), builder.icmp_signed("<", i, ladder_from)
-                )
-                sums = [v.fma(builder, minuses, *pair) for pair in zip(weights, sums, strict=True)]
-                return [*row, *sums, builder.select(ends, INT64(0), following)]
+                first = get(v.address(builder, w, builder.mul(n, w_row)))  # the biases
+                last = v.loop(builder, n, [*[v.ZERO] * size, *first, INT64(0)], load_row)
+                for total, where in zip(last[size:-1], v.parts(builder, base, size), strict=True):
+                    v.store(builder, total, where)
 
-            biases = v.parts(builder, v.address(builder, w, builder.mul(n, w_row)), size)
-            first = [v.load_part(builder, bias, mask) for bias, mask in zip(biases, masks, strict=True)]
-            last = v.loop(builder, n, [*[v.ZERO] * size, *first, INT64(0)], load_row)
-            for total, where in zip(last[size:-1], v.parts(builder, base, size), strict=True):
-                v.store(builder, total, where)
+            v.read_whole_or_part(builder, left, size, write_rows)
 
-        v.by_size(builder, vectors, MOST_VECTORS, write)
+        v.by_size(builder, vectors, _MOST_VECTORS, write)
         return context.get_dummy_value()
 
     return signature, code
@@ -89,9 +91,9 @@ def load_table(
     """
     scale, minus = np.float32(2.0 if signed else 1.0), np.float32(-1.0 if signed else 0.0)
     vectors = table.shape[1] // LANES
-    for done in range(0, vectors, MOST_VECTORS):
+    for done in range(0, vectors, _MOST_VECTORS):
         _load_table(
-            min(vectors - done, MOST_VECTORS),
+            min(vectors - done, _MOST_VECTORS),
             w,
             done * LANES,
             columns,
@@ -167,7 +169,7 @@ def _store_gradient(
 
             v.whole_or_part(builder, left, size, write_rows)
 
-        v.by_size(builder, vectors, MOST_VECTORS, write)
+        v.by_size(builder, vectors, _MOST_VECTORS, write)
         return context.get_dummy_value()
 
     return signature, code
@@ -190,9 +192,9 @@ def store_gradient(
     """
     scale, minus = np.float32(2.0 if signed else 1.0), np.float32(-1.0 if signed else 0.0)
     vectors = table.shape[1] // LANES
-    for done in range(0, vectors, MOST_VECTORS):
+    for done in range(0, vectors, _MOST_VECTORS):
         _store_gradient(
-            min(vectors - done, MOST_VECTORS),
+            min(vectors - done, _MOST_VECTORS),
             table,
             done * LANES,
             table.shape[1],

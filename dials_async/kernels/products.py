@@ -8,6 +8,7 @@ compares with plain loops, bit by bit; ``benchmarks/products.py`` with OpenBLAS 
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba.core import types
 from numpy.typing import NDArray
 
@@ -46,12 +47,24 @@ def _make_tile(lanes: int, most_rows: int) -> Any:
         w_step,
         start,
         start_at,
+        slopes,
+        activation,
         out,
         out_at,
         out_row,
     ):
         signature = types.void(
-            *[_PLACE] * 3, x, *[_PLACE] * 3, w, *[_PLACE] * 2, start, _PLACE, out, *[_PLACE] * 2
+            *[_PLACE] * 3,
+            x,
+            *[_PLACE] * 3,
+            w,
+            *[_PLACE] * 2,
+            start,
+            _PLACE,
+            types.boolean,
+            activation,
+            out,
+            *[_PLACE] * 2,
         )
 
         def code(context, builder, signature, values):
@@ -68,6 +81,8 @@ def _make_tile(lanes: int, most_rows: int) -> Any:
                 w_step,
                 start,
                 start_at,
+                slopes,
+                activation,
                 out,
                 out_at,
                 out_row,
@@ -76,7 +91,9 @@ def _make_tile(lanes: int, most_rows: int) -> Any:
             x = v.data(context, builder, kinds[3], x, x_at)
             w = v.data(context, builder, kinds[7], w, w_at)
             first = v.load(builder, v.data(context, builder, kinds[10], start, start_at), lanes)
-            out = v.data(context, builder, kinds[12], out, out_at)
+            activation = v.data(context, builder, kinds[13], activation, out_at)
+            out = v.data(context, builder, kinds[14], out, out_at)
+            ones = v.broadcast(builder, ir.Constant(ir.FloatType(), 1.0), lanes)
 
             def write(n: int) -> None:
                 lines = [v.address(builder, x, builder.mul(x_row, INT64(row))) for row in range(n)]
@@ -91,12 +108,23 @@ def _make_tile(lanes: int, most_rows: int) -> Any:
                     ]
 
                 sums = v.loop(builder, terms, [first] * n, add_terms)
+                places = [builder.mul(out_row, INT64(row)) for row in range(n)]
 
                 def store(put: Any) -> None:
-                    for row, total in enumerate(sums):
-                        put([total], v.address(builder, out, builder.mul(out_row, INT64(row))))
+                    for place, total in zip(places, sums, strict=True):
+                        put([total], v.address(builder, out, place))
 
-                v.whole_or_part(builder, left, 1, store, lanes)
+                def store_with_slopes(put: Any) -> None:
+                    for place, total in zip(places, sums, strict=True):
+                        a = v.load(builder, v.address(builder, activation, place), lanes)
+                        slope = v.fma(builder, builder.fneg(a), a, ones)
+                        put([builder.fmul(total, slope)], v.address(builder, out, place))
+
+                with builder.if_else(slopes) as (with_slopes, without):
+                    with with_slopes:
+                        v.whole_or_part(builder, left, 1, store_with_slopes, lanes)
+                    with without:
+                        v.whole_or_part(builder, left, 1, store, lanes)
 
             v.by_size(builder, size, most_rows, write)
             return context.get_dummy_value()
@@ -125,6 +153,8 @@ def _narrow_product(
     w_at: int,
     w_step: int,
     start: Floats,
+    slopes: bool,
+    activation: Floats,
     out: Floats,
     out_at: int,
     out_row: int,
@@ -146,6 +176,8 @@ def _narrow_product(
             w_step,
             start,
             0,
+            slopes,
+            activation,
             out,
             out_at + row * out_row,
             out_row,
@@ -168,6 +200,8 @@ def product(
     w_step: int,  # from term to term
     start: Floats,
     start_panel: int,  # 16; or 0: all columns begin with the same 16
+    slopes: bool,  # whether each element is multiplied by 1 - activation^2 at the end
+    activation: Floats,  # as out; unless there are slopes, any array
     out: Floats,
     out_at: int,
     out_row: int,
@@ -175,11 +209,26 @@ def product(
     """Out[i, j] = start[j] + sum over k of x[i, k] w[k, j], k in order; what is behind ``columns`` stays.
 
     All arrays are float32 and given by places (in floats), so that one kernel serves matrices, their
-    transposes, panels and parts.
+    transposes, panels and parts. Activations are read in whole vectors.
     """
     if columns <= NARROW:
         _narrow_product(
-            rows, terms, columns, x, x_at, x_row, x_step, w, w_at, w_step, start, out, out_at, out_row
+            rows,
+            terms,
+            columns,
+            x,
+            x_at,
+            x_row,
+            x_step,
+            w,
+            w_at,
+            w_step,
+            start,
+            slopes,
+            activation,
+            out,
+            out_at,
+            out_row,
         )
         return
     for panel in range((columns + LANES - 1) // LANES):
@@ -201,6 +250,8 @@ def product(
                 w_step,
                 start,
                 panel * start_panel,
+                slopes,
+                activation,
                 out,
                 out_at + row * out_row + panel * LANES,
                 out_row,
@@ -217,14 +268,16 @@ def _copy_panel(typing_context, source, source_at, source_row, rows, columns, ou
         source, source_at, source_row, rows, columns, out, out_at = values
         source = v.data(context, builder, signature.args[0], source, source_at)
         out = v.data(context, builder, signature.args[5], out, out_at)
-        mask = v.first_lanes(builder, columns)
 
-        def copy(i: Any, _: list[Any]) -> list[Any]:
-            row = v.load_part(builder, v.address(builder, source, builder.mul(i, source_row)), mask)
-            v.store(builder, row, v.address(builder, out, builder.mul(i, INT64(LANES))))
-            return []
+        def write(get: Any) -> None:
+            def copy(i: Any, _: list[Any]) -> list[Any]:
+                (row,) = get(v.address(builder, source, builder.mul(i, source_row)))
+                v.store(builder, row, v.address(builder, out, builder.mul(i, INT64(LANES))))
+                return []
 
-        v.loop(builder, rows, [], copy)
+            v.loop(builder, rows, [], copy)
+
+        v.read_whole_or_part(builder, columns, 1, write)
         return context.get_dummy_value()
 
     return signature, code

@@ -58,8 +58,12 @@ def below(states: NDArray[np.uint64], k: int, n: int) -> int:
 @jit_inline
 def shuffle(order: NDArray[np.int32], stream: NDArray[np.uint64]) -> None:
     """Fisher-Yates shuffle of ``order`` in place, drawing from ``stream`` [1]."""
-    for k in range(order.shape[0] - 1, 0, -1):
-        j = below(stream, 0, k + 1)
+    n = order.shape[0]
+    places = np.zeros(n, dtype=np.int32)
+    for k in range(n - 1, 0, -1):  # all draws, then all swaps: neither waits for the other
+        places[k] = below(stream, 0, k + 1)
+    for k in range(n - 1, 0, -1):
+        j = places[k]
         order[k], order[j] = order[j], order[k]
 
 

@@ -20,11 +20,10 @@ Floats = NDArray[np.float32]
 _PLACE = types.int64
 
 
-def _active(builder: Any, indices: Any, width: Any, counts: Any, rows: Any, i: Any) -> tuple[Any, Any]:
+def _active(builder: Any, indices: Any, width: Any, counts: Any, i: Any) -> tuple[Any, Any]:
     """Where the list of sample ``i`` begins, and how many entries it has."""
-    row = builder.sext(builder.load(v.address(builder, rows, i)), INT64)
-    count = builder.sext(builder.load(v.address(builder, counts, row)), INT64)
-    return v.address(builder, indices, builder.mul(row, width)), count
+    count = builder.sext(builder.load(v.address(builder, counts, i)), INT64)
+    return v.address(builder, indices, builder.mul(i, width)), count
 
 
 def _row_of(builder: Any, table: Any, table_row: Any, entries: Any, j: Any) -> Any:
@@ -33,28 +32,23 @@ def _row_of(builder: Any, table: Any, table_row: Any, entries: Any, j: Any) -> A
 
 
 @llvm_code
-def _add_rows(
-    typing_context, vectors, table, at, table_row, indices, width, counts, rows, n, start, out, out_row
-):
-    signature = types.void(
-        _PLACE, table, *[_PLACE] * 2, indices, _PLACE, counts, rows, _PLACE, start, out, _PLACE
-    )
+def _add_rows(typing_context, vectors, table, at, table_row, indices, width, counts, n, start, out, out_row):
+    signature = types.void(_PLACE, table, *[_PLACE] * 2, indices, _PLACE, counts, _PLACE, start, out, _PLACE)
 
     def code(context, builder, signature, values):
-        vectors, table, at, table_row, indices, width, counts, rows, n, start, out, out_row = values
+        vectors, table, at, table_row, indices, width, counts, n, start, out, out_row = values
         kinds = signature.args
         table = v.data(context, builder, kinds[1], table, at)
         indices = v.data(context, builder, kinds[4], indices)
         counts = v.data(context, builder, kinds[6], counts)
-        rows = v.data(context, builder, kinds[7], rows)
-        start = v.data(context, builder, kinds[9], start, at)
-        out = v.data(context, builder, kinds[10], out, at)
+        start = v.data(context, builder, kinds[8], start, at)
+        out = v.data(context, builder, kinds[9], out, at)
 
         def write(size: int) -> None:
             first = [v.load(builder, part) for part in v.parts(builder, start, size)]
 
             def add_up(i: Any, _: list[Any]) -> list[Any]:
-                entries, count = _active(builder, indices, width, counts, rows, i)
+                entries, count = _active(builder, indices, width, counts, i)
 
                 def add(j: Any, sums: list[Any]) -> list[Any]:
                     parts = v.parts(builder, _row_of(builder, table, table_row, entries, j), size)
@@ -80,12 +74,11 @@ def _add_rows(
 @jit_part
 def add_rows(
     table: Floats,  # [table rows, columns], whole vectors
-    indices: NDArray[np.int16],  # [lists, most]
-    counts: NDArray[np.int32],  # [lists]
-    rows: NDArray[np.int32],  # [n], the list of each sample
+    indices: NDArray[np.int16],  # [samples, most]
+    counts: NDArray[np.int32],  # [samples]
     n: int,
     start: Floats,  # [1, columns]
-    out: Floats,  # [n, at least columns]
+    out: Floats,  # [samples, at least columns]
 ) -> None:
     """Out[i] = start + the rows of ``table`` that the list of sample i names, in the list's order."""
     vectors = table.shape[1] // LANES
@@ -98,7 +91,6 @@ def add_rows(
             indices,
             indices.shape[1],
             counts,
-            rows,
             n,
             start,
             out,
@@ -107,21 +99,20 @@ def add_rows(
 
 
 @llvm_code
-def _add_to_rows(typing_context, vectors, table, at, table_row, indices, width, counts, rows, n, x, x_row):
-    signature = types.void(_PLACE, table, *[_PLACE] * 2, indices, _PLACE, counts, rows, _PLACE, x, _PLACE)
+def _add_to_rows(typing_context, vectors, table, at, table_row, indices, width, counts, n, x, x_row):
+    signature = types.void(_PLACE, table, *[_PLACE] * 2, indices, _PLACE, counts, _PLACE, x, _PLACE)
 
     def code(context, builder, signature, values):
-        vectors, table, at, table_row, indices, width, counts, rows, n, x, x_row = values
+        vectors, table, at, table_row, indices, width, counts, n, x, x_row = values
         kinds = signature.args
         table = v.data(context, builder, kinds[1], table, at)
         indices = v.data(context, builder, kinds[4], indices)
         counts = v.data(context, builder, kinds[6], counts)
-        rows = v.data(context, builder, kinds[7], rows)
-        x = v.data(context, builder, kinds[9], x, at)
+        x = v.data(context, builder, kinds[8], x, at)
 
         def write(size: int) -> None:
             def spread(i: Any, _: list[Any]) -> list[Any]:
-                entries, count = _active(builder, indices, width, counts, rows, i)
+                entries, count = _active(builder, indices, width, counts, i)
                 places = v.parts(builder, v.address(builder, x, builder.mul(i, x_row)), size)
                 terms = [v.load(builder, place) for place in places]
 
@@ -145,9 +136,8 @@ def _add_to_rows(typing_context, vectors, table, at, table_row, indices, width, 
 @jit_part
 def add_to_rows(
     table: Floats,  # [table rows, columns], whole vectors; in place
-    indices: NDArray[np.int16],  # [lists, most]
-    counts: NDArray[np.int32],  # [lists]
-    rows: NDArray[np.int32],  # [n], the list of each sample
+    indices: NDArray[np.int16],  # [n, most]
+    counts: NDArray[np.int32],  # [n]
     n: int,
     x: Floats,  # [n, at least columns]
 ) -> None:
@@ -162,7 +152,6 @@ def add_to_rows(
             indices,
             indices.shape[1],
             counts,
-            rows,
             n,
             x,
             x.shape[1],

@@ -118,9 +118,10 @@ def lanes_of(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
 
 
 def fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """A * b + c, rounded once."""
+    """A * b + c, of floats or vectors, rounded once."""
     kind = a.type
-    function = llvm_function(builder, f"llvm.fma.v{kind.count}f32", kind, kind, kind, kind)
+    lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+    function = llvm_function(builder, f"llvm.fma.{lanes}f32", kind, kind, kind, kind)
     return builder.call(function, [a, b, c])
 
 
@@ -192,3 +193,27 @@ def whole_or_part(
             write(put)
         with part:
             write(put_part)
+
+
+def read_whole_or_part(
+    builder: Any, columns: Any, size: int, write: Callable[[Callable[[Any], list[Any]]], None]
+) -> None:
+    """``write(get)`` with ``get(at)`` that loads the first ``columns`` (int64) of ``size`` vectors, else 0.
+
+    Twice in the code, as :func:`whole_or_part`.
+    """
+    offsets = [INT64(k * LANES) for k in range(size)]
+    masks = [first_lanes(builder, builder.sub(columns, offset)) for offset in offsets]
+
+    def get(at: Any) -> list[Any]:
+        return [load(builder, address(builder, at, offset)) for offset in offsets]
+
+    def get_part(at: Any) -> list[Any]:
+        places = [address(builder, at, offset) for offset in offsets]
+        return [load_part(builder, place, mask) for place, mask in zip(places, masks, strict=True)]
+
+    with builder.if_else(builder.icmp_signed(">=", columns, INT64(size * LANES))) as (whole, part):
+        with whole:
+            write(get)
+        with part:
+            write(get_part)

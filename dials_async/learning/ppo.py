@@ -13,8 +13,8 @@ that this kernel is tested against.
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.bits import unpack_active
-from dials_async.kernels.compile import Scalar, jit, jit_part
+from dials_async.kernels.bits import take_lists, unpack_active
+from dials_async.kernels.compile import Scalar, jit, jit_part, jit_part_with_arrays
 from dials_async.kernels.functions import exp
 from dials_async.kernels.rng import shuffle
 from dials_async.learning.objective import Experience, policy_gradient, value_gradient, weigh
@@ -29,7 +29,7 @@ from dials_async.networks.sampling import softmax
 Floats = NDArray[np.float32]
 
 
-@jit_part
+@jit_part_with_arrays
 def _outputs(
     s: Shape,
     p: Floats,
@@ -43,16 +43,16 @@ def _outputs(
 ) -> None:
     """Outputs for every observation of the table: in one pass over time for a GRU, in parts for an MLP."""
     n = n_episodes * table_steps
-    rows = np.zeros(n, dtype=np.int32)
-    for k in range(n):
-        rows[k] = k
     if s.kind == GRU:
+        rows = np.zeros(n, dtype=np.int32)
         for t in range(table_steps):
             for e in range(n_episodes):
                 rows[t * n_episodes + e] = e * table_steps + t
         clear_hidden(s, n_episodes, whole)
         prepare(s, p, whole)
-        forward(s, indices, counts, rows, table_steps, n_episodes, whole)
+        own_indices, own_counts = np.zeros_like(indices), np.zeros_like(counts)
+        take_lists(indices, counts, rows, n, own_indices, own_counts)
+        forward(s, own_indices, own_counts, table_steps, n_episodes, whole)
         for i in range(n):
             for k in range(s.n_out):
                 out[rows[i], k] = whole.out[i, k]
@@ -61,13 +61,13 @@ def _outputs(
     size = part.out.shape[0]
     for start in range(0, n, size):
         n_part = min(size, n - start)
-        forward(s, indices, counts, rows[start : start + n_part], 1, n_part, part)
+        forward(s, indices[start : start + n_part], counts[start : start + n_part], 1, n_part, part)
         for i in range(n_part):
             for k in range(s.n_out):
                 out[start + i, k] = part.out[i, k]
 
 
-@jit_part
+@jit_part_with_arrays
 def _correct_for_lag(
     logits: Floats,  # [episodes * (steps + 1), actions, padded], of the present policy, in place
     actions: NDArray[np.uint8],  # [episodes, steps]
@@ -177,15 +177,9 @@ def update_agent(
         scratch.advantages.reshape(actions.size),
         scratch.targets.reshape(actions.size),
     )
-    places = scratch.minibatch.places
     length = s.sequence_steps  # 1 for an MLP: every step is a sequence of its own
-    per_episode = (n_steps + length - 1) // length
-    n_sequences = n_episodes * per_episode
-    per_minibatch = max(1, s.minibatch_steps // length)
-    rows = np.zeros(per_minibatch * length, dtype=np.int32)
-    order = np.zeros(n_sequences, dtype=np.int32)
-    for k in range(n_sequences):
-        order[k] = k
+    order = np.arange(n_episodes * ((n_steps + length - 1) // length)).astype(np.int32)
+    rows = np.zeros(scratch.minibatch.places.shape[0], dtype=np.int32)
     stream = np.zeros(1, dtype=np.uint64)
     stream[0] = seed
     for k in range(6):
@@ -193,54 +187,106 @@ def update_agent(
     n_minibatches = 0
     for _ in range(s.epochs):
         shuffle(order, stream)
-        for start in range(0, n_sequences, per_minibatch):
-            n = min(per_minibatch, n_sequences - start)
-            for b in range(n):
-                sequence = order[start + b]
-                e, first = sequence // per_episode, (sequence % per_episode) * length
-                for k in range(length):
-                    t = first + k
-                    rows[k * n + b] = e * table_steps + min(t, n_steps)
-                    places[k * n + b] = e * n_steps + t if t < n_steps else -1
-            size = n * length
-            weigh(size, scratch.minibatch)
-            # One network after the other: they share their scratch, which then stays in the cache.
-            prepare(critic, p_critic, scratch.critic)
-            _take_hidden(
-                critic, order, start, n, per_episode, length, n_episodes, scratch.critic_all, scratch.critic
-            )
-            forward(critic, indices, counts, rows, length, n, scratch.critic)
-            value_gradient(
-                scratch.critic.out, size, experience, s, scratch.minibatch, scratch.critic.d_out, health
-            )
-            backward(critic, indices, counts, rows, length, n, scratch.critic, g_critic)
-            prepare(actor, p_actor, scratch.actor)
-            _take_hidden(
-                actor, order, start, n, per_episode, length, n_episodes, scratch.actor_all, scratch.actor
-            )
-            forward(actor, indices, counts, rows, length, n, scratch.actor)
-            policy_gradient(
-                scratch.actor.out, size, experience, s, scratch.minibatch, scratch.actor.d_out, health
-            )
-            backward(actor, indices, counts, rows, length, n, scratch.actor, g_actor)
-            adam_steps += 1
-            health[5] += adam_step(
-                parameters,
-                adam_m,
-                adam_v,
-                adam_steps,
-                learning_rate,
-                s.adam_epsilon,
-                scratch.gradient,
-                s.max_gradient_norm,
-            )
-            n_minibatches += 1
+        n_minibatches += _epoch(
+            actor,
+            critic,
+            p_actor,
+            p_critic,
+            parameters,
+            adam_m,
+            adam_v,
+            adam_steps + n_minibatches,
+            n_episodes,
+            n_steps,
+            order,
+            experience,
+            s,
+            learning_rate,
+            scratch,
+            g_actor,
+            g_critic,
+            rows,
+            health,
+        )
     for k in range(6):
         health[k] /= n_minibatches
-    return adam_steps
+    return adam_steps + n_minibatches
 
 
 @jit_part
+def _epoch(
+    actor: Shape,
+    critic: Shape,
+    p_actor: Floats,  # the actor's part of the parameters
+    p_critic: Floats,
+    parameters: Floats,  # [parameters], in place
+    adam_m: Floats,  # [parameters], in place
+    adam_v: Floats,  # [parameters], in place
+    adam_steps: int,  # so far
+    n_episodes: int,
+    n_steps: int,
+    order: NDArray[np.int32],  # [sequences]
+    experience: Experience,
+    s: Settings,
+    learning_rate: float,
+    scratch: Scratch,
+    g_actor: Floats,  # the actor's part of ``scratch.gradient``
+    g_critic: Floats,
+    rows: NDArray[np.int32],  # [samples of a minibatch], scratch
+    health: NDArray[np.float64],  # added to
+) -> int:
+    """Minibatches of all sequences in their ``order``; returns how many."""
+    length = s.sequence_steps
+    table_steps, per_episode = n_steps + 1, (n_steps + length - 1) // length
+    per_minibatch = max(1, s.minibatch_steps // length)
+    indices, counts, places = scratch.own_indices, scratch.own_counts, scratch.minibatch.places
+    n_minibatches = 0
+    for start in range(0, order.shape[0], per_minibatch):
+        n = min(per_minibatch, order.shape[0] - start)
+        for b in range(n):
+            sequence = order[start + b]
+            e, first = sequence // per_episode, (sequence % per_episode) * length
+            for k in range(length):
+                t = first + k
+                rows[k * n + b] = e * table_steps + min(t, n_steps)
+                places[k * n + b] = e * n_steps + t if t < n_steps else -1
+        size = n * length
+        weigh(size, scratch.minibatch)
+        take_lists(scratch.indices, scratch.counts, rows, size, indices, counts)
+        # One network after the other: they share their scratch, which then stays in the cache.
+        prepare(critic, p_critic, scratch.critic)
+        _take_hidden(
+            critic, order, start, n, per_episode, length, n_episodes, scratch.critic_all, scratch.critic
+        )
+        forward(critic, indices, counts, length, n, scratch.critic)
+        value_gradient(
+            scratch.critic.out, size, experience, s, scratch.minibatch, scratch.critic.d_out, health
+        )
+        backward(critic, indices, counts, length, n, scratch.critic, g_critic)
+        prepare(actor, p_actor, scratch.actor)
+        _take_hidden(
+            actor, order, start, n, per_episode, length, n_episodes, scratch.actor_all, scratch.actor
+        )
+        forward(actor, indices, counts, length, n, scratch.actor)
+        policy_gradient(
+            scratch.actor.out, size, experience, s, scratch.minibatch, scratch.actor.d_out, health
+        )
+        backward(actor, indices, counts, length, n, scratch.actor, g_actor)
+        n_minibatches += 1
+        health[5] += adam_step(
+            parameters,
+            adam_m,
+            adam_v,
+            adam_steps + n_minibatches,
+            learning_rate,
+            s.adam_epsilon,
+            scratch.gradient,
+            s.max_gradient_norm,
+        )
+    return n_minibatches
+
+
+@jit_part_with_arrays
 def _explained_variance(values: Floats, targets: Floats) -> Scalar:
     """1 - variance of the errors / variance of the targets; values [episodes, steps + 1]."""
     errors = np.zeros_like(targets)

@@ -23,7 +23,6 @@ class Memory(NamedTuple):
     hidden: Floats  # [agents, envs, h2]; empty for an MLP
     indices: NDArray[np.int16]  # [envs, most active bits]
     counts: NDArray[np.int32]  # [envs]
-    rows: NDArray[np.int32]  # [envs]
     weights: Floats  # [envs, n_out], as ws.out
     log_totals: Floats  # [envs, n_out]
     ws: Workspace
@@ -37,7 +36,6 @@ def make_memory(shape: Shape, n_agents: int, n_envs: int) -> Memory:
         hidden=np.zeros((n_agents, n_envs if gru else 0, shape.h2), dtype=np.float32),
         indices=np.zeros((n_envs, most_active(shape)), dtype=np.int16),
         counts=np.zeros(n_envs, dtype=np.int32),
-        rows=np.arange(n_envs, dtype=np.int32),
         weights=np.zeros_like(ws.out),
         log_totals=np.zeros((n_envs, shape.n_out), dtype=np.float32),
         ws=ws,
@@ -110,7 +108,7 @@ def _output(
         for env in range(n_envs):
             for k in range(s.h2):
                 memory.ws.hidden[env, k] = memory.hidden[agent, env, k]
-    forward(s, memory.indices, memory.counts, memory.rows, 1, n_envs, memory.ws)
+    forward(s, memory.indices, memory.counts, 1, n_envs, memory.ws)
     if s.kind == GRU:
         for env in range(n_envs):
             for k in range(s.h2):

@@ -1,7 +1,6 @@
 """Layers of the compiled networks: first layer on bits, dense layer, tanh, GRU cell; forward and gradient.
 
-All arrays are float32, [rows, columns] with rows ``vectors.stride`` apart. ``rows`` [n] names which row of a
-table of observations each sample is, so that minibatches need no copies.
+All arrays are float32, [rows, columns] with rows ``vectors.stride`` apart.
 """
 
 import numpy as np
@@ -17,22 +16,6 @@ from dials_async.kernels.vectors import LANES
 from dials_async.networks.layout import Dense, Floats, Shape, Workspace
 
 _ONE = np.float32(1.0)
-
-
-@jit_inline
-def tanh_all(x: Floats, rows: int, columns: int) -> None:
-    """Hyperbolic tangent of the first rows and columns of ``x``, in place."""
-    for i in range(rows):
-        for k in range(columns):
-            x[i, k] = tanh(x[i, k])
-
-
-@jit_inline
-def tanh_gradient(activation: Floats, gradient: Floats, rows: int, columns: int) -> None:
-    """Turn d loss / d tanh(x) into d loss / d x, in place; ``activation`` = tanh(x)."""
-    for i in range(rows):
-        for k in range(columns):
-            gradient[i, k] *= fma(-activation[i, k], activation[i, k], _ONE)
 
 
 @jit_inline
@@ -67,6 +50,8 @@ def dense_forward(
         LANES,
         dense.bias,
         LANES,
+        False,
+        dense.bias,
         out,
         out_first * out.shape[1],
         out.shape[1],
@@ -82,10 +67,15 @@ def dense_backward(
     dense: Dense,
     inputs: int,
     zeros: Floats,
+    slopes: bool,
+    activation: Floats,
     d_x: Floats,
     d_first: int,
 ) -> None:
-    """``rows`` rows of d_x = d_out weights^T, from the rows ``first`` of d_out and ``d_first`` of d_x."""
+    """``rows`` rows of d_x = d_out weights^T, from the rows ``first`` of d_out and ``d_first`` of d_x.
+
+    With ``slopes`` it is multiplied by those of ``activation`` = tanh(y), as wide as d_x: the result is d_y.
+    """
     product(
         rows,
         outputs,
@@ -100,6 +90,8 @@ def dense_backward(
         LANES,
         zeros,
         0,
+        slopes,
+        activation,
         d_x,
         d_first * d_x.shape[1],
         d_x.shape[1],
@@ -136,6 +128,8 @@ def weight_gradient(
         d_out.shape[1],
         zeros,
         0,
+        False,
+        zeros,
         out,
         at,
         out_row,
@@ -153,9 +147,8 @@ def load_bits(s: Shape, p: Floats, columns: int, ws: Workspace) -> None:
 @jit_part
 def bits_gradient(
     s: Shape,
-    indices: NDArray[np.int16],  # [table rows, most], active bits
-    counts: NDArray[np.int32],  # [table rows]
-    rows: NDArray[np.int32],  # [n]
+    indices: NDArray[np.int16],  # [n, most], active bits
+    counts: NDArray[np.int32],  # [n]
     n: int,
     d_out: Floats,  # [n, columns]
     columns: int,
@@ -166,7 +159,7 @@ def bits_gradient(
     for i in range(ws.d_table.shape[0]):
         for k in range(ws.d_table.shape[1]):
             ws.d_table[i, k] = 0.0
-    add_to_rows(ws.d_table, indices, counts, rows, n, d_out)
+    add_to_rows(ws.d_table, indices, counts, n, d_out)
     column_sums(d_out, n, columns, ws.sums)
     store_gradient(ws.d_table, ws.sums, s.n_in, columns, s.signed, s.ladder_from, s.ladder_steps, gradient)
 

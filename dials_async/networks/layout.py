@@ -160,7 +160,7 @@ def make_workspace(shape: Shape, n_samples: int, n_sequences: int = 0, gradient:
     first, three = first_width(shape), 3 * shape.h2
     widest = padded(max(first, three, shape.h1, shape.n_out) + 1)
     last = shape.h2 or shape.h1
-    a2, d1 = activations(0 if gru else n, shape.h2), scratch(back, shape.h1)
+    a2, d1 = activations(0 if gru else n, shape.h2), activations(back, shape.h1)
     if a2.shape == d1.shape and shape.h1 == shape.h2:
         d1 = a2  # not needed any more when d1 is computed: less memory to go through
     return Workspace(
@@ -181,7 +181,7 @@ def make_workspace(shape: Shape, n_samples: int, n_sequences: int = 0, gradient:
         out=scratch(n, shape.n_out),
         d_out=scratch(back, shape.n_out),
         d1=d1,
-        d2=scratch(back, shape.h2),
+        d2=activations(back, shape.h2),
         d_gates=scratch(back if gru else 0, three),
         d_from_hidden=scratch(back if gru else 0, three),
         d_hidden=scratch(n_sequences if gru else 0, shape.h2),

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.kernels.compile import jit, jit_inline, jit_part
+from dials_async.kernels.functions import tanh_rows
 from dials_async.kernels.products import product
 from dials_async.kernels.rows import add_rows, column_sums
-from dials_async.kernels.vectors import LANES
+from dials_async.kernels.vectors import LANES, NARROW
 from dials_async.networks.layers import (
     bits_gradient,
     dense_backward,
@@ -19,8 +20,6 @@ from dials_async.networks.layers import (
     load_bias,
     load_bits,
     load_dense,
-    tanh_all,
-    tanh_gradient,
     weight_gradient,
 )
 from dials_async.networks.layout import GRU, MLP, Floats, Shape, Workspace
@@ -57,40 +56,45 @@ def prepare(s: Shape, p: Floats, ws: Workspace) -> None:
     load_bias(p, at + last * s.n_out, s.n_out, ws.last.bias, 0)
 
 
+@jit_inline
+def _output(s: Shape, x: Floats, first: int, rows: int, inputs: int, ws: Workspace) -> None:
+    """The last layer, to whole vectors of ``ws.out``: processors of AMD take long to store a part of one."""
+    columns = NARROW if s.n_out <= NARROW else ws.last.bias.shape[1]
+    dense_forward(x, first, rows, inputs, ws.last, columns, ws.out, 0)
+
+
 @jit_part
 def forward(
     s: Shape,
-    indices: NDArray[np.int16],  # [table rows, most]: active bits (``kernels.bits``)
-    counts: NDArray[np.int32],  # [table rows]
-    rows: NDArray[np.int32],  # [steps * sequences]
+    indices: NDArray[np.int16],  # [steps * sequences, most]: active bits (``kernels.bits``)
+    counts: NDArray[np.int32],  # [steps * sequences]
     steps: int,
     sequences: int,
     ws: Workspace,  # prepared
 ) -> None:
     """Outputs to ``ws.out`` [steps * sequences, n_out]; a GRU starts from ``ws.hidden[:sequences]``."""
     n = steps * sequences
-    if s.kind == MLP:
-        add_rows(ws.table, indices, counts, rows, n, ws.base, ws.a1)
-        tanh_all(ws.a1, n, s.h1)
-        if s.h2 > 0:
-            dense_forward(ws.a1, 0, n, s.h1, ws.middle, s.h2, ws.a2, 0)
-            tanh_all(ws.a2, n, s.h2)
-            dense_forward(ws.a2, 0, n, s.h2, ws.last, s.n_out, ws.out, 0)
-        else:
-            dense_forward(ws.a1, 0, n, s.h1, ws.last, s.n_out, ws.out, 0)
-        return
     three = 3 * s.h2
     if s.h1 > 0:
-        add_rows(ws.table, indices, counts, rows, n, ws.base, ws.a1)
-        tanh_all(ws.a1, n, s.h1)
-        dense_forward(ws.a1, 0, n, s.h1, ws.middle, three, ws.gates, 0)
+        add_rows(ws.table, indices, counts, n, ws.base, ws.a1)
+        tanh_rows(ws.a1, n, s.h1)
     else:
-        add_rows(ws.table, indices, counts, rows, n, ws.base, ws.gates)
+        add_rows(ws.table, indices, counts, n, ws.base, ws.gates)
+    if s.kind == MLP:
+        if s.h2 > 0:
+            dense_forward(ws.a1, 0, n, s.h1, ws.middle, s.h2, ws.a2, 0)
+            tanh_rows(ws.a2, n, s.h2)
+            _output(s, ws.a2, 0, n, s.h2, ws)
+        else:
+            _output(s, ws.a1, 0, n, s.h1, ws)
+        return
+    if s.h1 > 0:
+        dense_forward(ws.a1, 0, n, s.h1, ws.middle, three, ws.gates, 0)
     for t in range(steps):
         first = t * sequences
         dense_forward(ws.hidden, first, sequences, s.h2, ws.recurrent, three, ws.from_hidden, first)
         gru_cell(s.h2, first, sequences, ws)
-    dense_forward(ws.hidden, sequences, n, s.h2, ws.last, s.n_out, ws.out, 0)
+    _output(s, ws.hidden, sequences, n, s.h2, ws)
 
 
 @jit_part
@@ -98,7 +102,6 @@ def backward(
     s: Shape,
     indices: NDArray[np.int16],
     counts: NDArray[np.int32],
-    rows: NDArray[np.int32],
     steps: int,
     sequences: int,
     ws: Workspace,  # after forward of the same samples, with ``ws.d_out``
@@ -110,22 +113,20 @@ def backward(
     """
     n = steps * sequences
     if s.kind == MLP:
-        at = (s.n_in + 1) * s.h1
         if s.h2 > 0:
             _last_gradient(s, ws.a2, 0, s.h2, n, ws, gradient)
-            dense_backward(ws.d_out, 0, n, s.n_out, ws.last, s.h2, ws.zeros, ws.d2, 0)
-            tanh_gradient(ws.a2, ws.d2, n, s.h2)
+            dense_backward(ws.d_out, 0, n, s.n_out, ws.last, s.h2, ws.zeros, True, ws.a2, ws.d2, 0)
+            at = (s.n_in + 1) * s.h1
             weight_gradient(ws.a1, n, s.h1 + 1, ws.d2, s.h2, ws.zeros, gradient, at, s.h2)
-            dense_backward(ws.d2, 0, n, s.h2, ws.middle, s.h1, ws.zeros, ws.d1, 0)
+            dense_backward(ws.d2, 0, n, s.h2, ws.middle, s.h1, ws.zeros, True, ws.a1, ws.d1, 0)
         else:
             _last_gradient(s, ws.a1, 0, s.h1, n, ws, gradient)
-            dense_backward(ws.d_out, 0, n, s.n_out, ws.last, s.h1, ws.zeros, ws.d1, 0)
-        tanh_gradient(ws.a1, ws.d1, n, s.h1)
-        bits_gradient(s, indices, counts, rows, n, ws.d1, s.h1, ws, gradient)
+            dense_backward(ws.d_out, 0, n, s.n_out, ws.last, s.h1, ws.zeros, True, ws.a1, ws.d1, 0)
+        bits_gradient(s, indices, counts, n, ws.d1, s.h1, ws, gradient)
         return
     three = 3 * s.h2
     _last_gradient(s, ws.hidden, sequences, s.h2, n, ws, gradient)
-    dense_backward(ws.d_out, 0, n, s.n_out, ws.last, s.h2, ws.zeros, ws.d2, 0)
+    dense_backward(ws.d_out, 0, n, s.n_out, ws.last, s.h2, ws.zeros, False, ws.hidden, ws.d2, 0)
     for t in range(steps - 1, -1, -1):
         first = t * sequences
         if t < steps - 1:
@@ -135,7 +136,17 @@ def backward(
         gru_cell_gradient(s.h2, first, sequences, ws)
         if t > 0:
             dense_backward(
-                ws.d_from_hidden, first, sequences, three, ws.recurrent, s.h2, ws.zeros, ws.d_hidden, 0
+                ws.d_from_hidden,
+                first,
+                sequences,
+                three,
+                ws.recurrent,
+                s.h2,
+                ws.zeros,
+                False,
+                ws.hidden,
+                ws.d_hidden,
+                0,
             )
             for b in range(sequences):
                 for k in range(s.h2):
@@ -143,12 +154,11 @@ def backward(
     at = (s.n_in + 1) * _width(s)
     if s.h1 > 0:
         weight_gradient(ws.a1, n, s.h1 + 1, ws.d_gates, three, ws.zeros, gradient, at, three)
-        dense_backward(ws.d_gates, 0, n, three, ws.middle, s.h1, ws.zeros, ws.d1, 0)
-        tanh_gradient(ws.a1, ws.d1, n, s.h1)
-        bits_gradient(s, indices, counts, rows, n, ws.d1, s.h1, ws, gradient)
+        dense_backward(ws.d_gates, 0, n, three, ws.middle, s.h1, ws.zeros, True, ws.a1, ws.d1, 0)
+        bits_gradient(s, indices, counts, n, ws.d1, s.h1, ws, gradient)
         at += (s.h1 + 1) * three
     else:
-        bits_gradient(s, indices, counts, rows, n, ws.d_gates, three, ws, gradient)
+        bits_gradient(s, indices, counts, n, ws.d_gates, three, ws, gradient)
     weight_gradient(ws.hidden, n, s.h2, ws.d_from_hidden, three, ws.zeros, gradient, at, three)
     column_sums(ws.d_from_hidden, n, three, ws.sums)
     at += s.h2 * three
@@ -178,6 +188,8 @@ def _last_gradient(
         x.shape[1],
         ws.zeros,
         0,
+        False,
+        ws.zeros,
         ws.d_last,
         0,
         ws.d_last.shape[1],
@@ -194,7 +206,6 @@ def evaluate(
     p: Floats,
     indices: NDArray[np.int16],
     counts: NDArray[np.int32],
-    rows: NDArray[np.int32],
     steps: int,
     sequences: int,
     ws: Workspace,
@@ -203,7 +214,7 @@ def evaluate(
     if s.kind == GRU:
         clear_hidden(s, sequences, ws)
     prepare(s, p, ws)
-    forward(s, indices, counts, rows, steps, sequences, ws)
+    forward(s, indices, counts, steps, sequences, ws)
 
 
 @jit_inline
@@ -227,11 +238,10 @@ def evaluate_gradient(
     s: Shape,
     indices: NDArray[np.int16],
     counts: NDArray[np.int32],
-    rows: NDArray[np.int32],
     steps: int,
     sequences: int,
     ws: Workspace,
     gradient: Floats,
 ) -> None:
     """Gradient after :func:`evaluate` of the same samples, as a kernel of its own."""
-    backward(s, indices, counts, rows, steps, sequences, ws, gradient)
+    backward(s, indices, counts, steps, sequences, ws, gradient)

@@ -42,9 +42,6 @@ def rollout_group(
     seen = np.zeros((n_episodes, policy.n_in), dtype=np.int16)
     n_seen = np.zeros(n_episodes, dtype=np.int32)
     n_dset = np.zeros(n_episodes, dtype=np.int32)
-    rows = np.zeros(n_episodes, dtype=np.int32)
-    for env in range(n_episodes):
-        rows[env] = env
     action_weights = np.zeros_like(policy_ws.out)
     class_weights = np.zeros_like(aip_ws.out)
     action_totals = np.zeros((n_episodes, 1), dtype=np.float32)
@@ -71,8 +68,8 @@ def rollout_group(
                 while n > 0 and seen[env, n - 1] >= dset_bits:
                     n -= 1
                 n_dset[env] = n  # the d-set is the first bits of the observation
-            forward(policy, seen, n_seen, rows, 1, n_episodes, policy_ws)
-            forward(aip, seen, n_dset, rows, 1, n_episodes, aip_ws)
+            forward(policy, seen, n_seen, 1, n_episodes, policy_ws)
+            forward(aip, seen, n_dset, 1, n_episodes, aip_ws)
             if policy.kind == GRU:
                 keep_hidden(policy, n_episodes, policy_ws)
             if aip.kind == GRU:

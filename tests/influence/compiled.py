@@ -30,7 +30,7 @@ def loss_and_gradient(
     log_totals = np.zeros((n, s.n_out // n_classes), dtype=np.float32)
     clear_hidden(s, sequences, ws)
     prepare(s, p, ws)
-    forward(s, indices, counts, rows, steps, sequences, ws)
+    forward(s, indices, counts, steps, sequences, ws)
     ce = _cross_entropy(s, n_classes, influence, rows, n, ws, np.zeros_like(ws.out), log_totals, True)
-    backward(s, indices, counts, rows, steps, sequences, ws, gradient)
+    backward(s, indices, counts, steps, sequences, ws, gradient)
     return ce

@@ -13,7 +13,7 @@ from dials_async.influence.training import (
     marginal_cross_entropy,
     train_aip,
 )
-from dials_async.kernels.bits import pack, unpack_active
+from dials_async.kernels.bits import make_lists, pack, unpack_active
 from dials_async.learning.ppo_torch import network
 from dials_async.networks.initial import initial_parameters
 from dials_async.networks.layout import GRU, MLP, Shape, make_workspace, n_parameters
@@ -218,9 +218,9 @@ def torch_loss(shape: Shape, parameters: np.ndarray, data: Dataset) -> tuple[flo
 def test_the_gradient_of_the_cross_entropy_equals_that_of_torch(kind: str) -> None:
     shape, data = SHAPES[kind], make_dataset(delay=1, episodes=4, steps=7)
     parameters = np.random.default_rng(0).normal(0, 0.5, n_parameters(shape)).astype(np.float32)
-    indices, counts = np.zeros((28, N_BITS), np.int16), np.zeros(28, np.int32)
-    unpack_active(data.dsets.reshape(28, -1), N_BITS, 0, 1, indices, counts)
     rows = np.arange(28, dtype=np.int32).reshape(4, 7).T.reshape(-1).copy()  # time-major
+    indices, counts = make_lists(28, N_BITS)
+    unpack_active(data.dsets.reshape(28, -1)[rows], N_BITS, 0, 1, indices, counts)
     gradient = np.full_like(parameters, np.nan)
     ce = loss_and_gradient(
         shape,

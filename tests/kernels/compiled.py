@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from dials_async.kernels import ladders, products
 from dials_async.kernels import rows as rows_kernels
 from dials_async.kernels.arithmetic import fma
-from dials_async.kernels.bits import set_bit
+from dials_async.kernels.bits import set_bit, take_lists
 from dials_async.kernels.compile import jit
 from dials_async.kernels.products import product
 from dials_async.kernels.rng import below, next_u64, uniform
@@ -59,12 +59,36 @@ def plain_product(x: Floats, w: Floats, start: Floats) -> Floats:
 
 @jit
 def product_of(
-    x: Floats, rows: int, terms: int, panels: Floats, columns: int, start: Floats, out: Floats
+    x: Floats,
+    rows: int,
+    terms: int,
+    panels: Floats,
+    columns: int,
+    start: Floats,
+    slopes: bool,
+    activation: Floats,
+    out: Floats,
 ) -> None:
     """The compiled product of the first ``rows`` and ``terms`` of ``x``, into the first rows of ``out``."""
-    x_row, out_row = x.shape[1], out.shape[1]
     product(
-        rows, terms, columns, x, 0, x_row, 1, panels, 0, terms * LANES, LANES, start, LANES, out, 0, out_row
+        rows,
+        terms,
+        columns,
+        x,
+        0,
+        x.shape[1],
+        1,
+        panels,
+        0,
+        terms * LANES,
+        LANES,
+        start,
+        LANES,
+        slopes,
+        activation,
+        out,
+        0,
+        out.shape[1],
     )
 
 
@@ -73,7 +97,26 @@ def transposed_product(
     rows: int, samples: int, columns: int, x: Floats, d: Floats, start: Floats, out: Floats, at: int
 ) -> None:
     """x^T d of the first columns of ``x`` and ``d``, to places from ``at`` of the flat ``out``."""
-    product(rows, samples, columns, x, 0, 1, x.shape[1], d, 0, LANES, d.shape[1], start, 0, out, at, columns)
+    product(
+        rows,
+        samples,
+        columns,
+        x,
+        0,
+        1,
+        x.shape[1],
+        d,
+        0,
+        LANES,
+        d.shape[1],
+        start,
+        0,
+        False,
+        start,
+        out,
+        at,
+        columns,
+    )
 
 
 @jit
@@ -82,16 +125,27 @@ def panels_of(w: Floats, at: int, inputs: int, outputs: int, panels: Floats, tra
 
 
 @jit
-def add_rows(
-    table: Floats,
+def lists_in_rows(
     indices: NDArray[np.int16],
     counts: NDArray[np.int32],
     rows: NDArray[np.int32],
     n: int,
+    own_indices: NDArray[np.int16],
+    own_counts: NDArray[np.int32],
+) -> None:
+    take_lists(indices, counts, rows, n, own_indices, own_counts)
+
+
+@jit
+def add_rows(
+    table: Floats,
+    indices: NDArray[np.int16],
+    counts: NDArray[np.int32],
+    n: int,
     start: Floats,
     out: Floats,
 ) -> None:
-    rows_kernels.add_rows(table, indices, counts, rows, n, start, out)
+    rows_kernels.add_rows(table, indices, counts, n, start, out)
 
 
 @jit
@@ -99,11 +153,10 @@ def add_to_rows(
     table: Floats,
     indices: NDArray[np.int16],
     counts: NDArray[np.int32],
-    rows: NDArray[np.int32],
     n: int,
     x: Floats,
 ) -> None:
-    rows_kernels.add_to_rows(table, indices, counts, rows, n, x)
+    rows_kernels.add_to_rows(table, indices, counts, n, x)
 
 
 @jit

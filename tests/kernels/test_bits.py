@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dials_async.kernels.bits import pack, packed_size, unpack, unpack_active
+from dials_async.kernels.bits import make_lists, pack, packed_size, unpack, unpack_active
 
-from .compiled import set_bits
+from .compiled import lists_in_rows, set_bits
 
 rows = st.integers(1, 130).flatmap(lambda n: st.lists(st.integers(0, 1), min_size=n, max_size=n))
 
@@ -79,3 +79,22 @@ def test_leading_axes_are_kept() -> None:
     bits = np.random.default_rng(0).integers(0, 2, (2, 3, 37), dtype=np.uint8)
     assert pack(bits).shape == (2, 3, 5)
     assert np.array_equal(unpack(pack(bits), 37), bits)
+
+
+@pytest.mark.parametrize("most", [1, 4, 8, 9, 31])
+def test_lists_are_taken_from_the_rows_of_a_table(most: int) -> None:
+    # Given a table of lists of every length, and rows of it of which some repeat
+    rng, n_table, n = np.random.default_rng(most), 40, 60
+    indices, counts = make_lists(n_table, most)
+    counts[:] = rng.integers(0, most + 1, n_table)
+    indices[:, :most] = rng.integers(0, 1000, (n_table, most))
+    rows = rng.integers(0, n_table, n).astype(np.int32)
+    # When all but the last one are taken
+    own_indices, own_counts = make_lists(n, most)
+    own_counts[-1] = 77
+    lists_in_rows(indices, counts, rows, n - 1, own_indices, own_counts)
+    # Then they are there, whole
+    for row, line, count in zip(rows[:-1], own_indices, own_counts, strict=False):
+        assert count == counts[row]
+        assert line[:count].tolist() == indices[row, :count].tolist()
+    assert own_counts[-1] == 77

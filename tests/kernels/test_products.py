@@ -50,10 +50,18 @@ def test_a_product_has_the_bits_of_a_plain_loop(rows: int, columns: int, terms: 
     panels_of(w.reshape(-1), 0, terms, columns, panels, panels[:0])
     # When they are multiplied
     out = np.full((rows, stride(columns)), 7, np.float32)
-    product_of(x, rows, terms, panels, columns, start, out)
+    product_of(x, rows, terms, panels, columns, start, False, start, out)
     # Then each element is the sum of its terms in order, and nothing is written behind them
     expected = plain_product(np.ascontiguousarray(x[:, :terms]), w, start[0])
     assert np.array_equal(out[:, :columns], expected)
+    assert (out[:, columns:] == 7).all()
+    # And with the slopes of an activation it is that times 1 - a^2, each operation rounded once
+    activation = np.tanh(random(rng, *out.shape))
+    product_of(x, rows, terms, panels, columns, start, True, activation, out)
+    for i in range(rows):
+        for j in range(columns):
+            a = activation[i, j]
+            assert out[i, j] == expected[i, j] * np.float32(fused(-a, a, np.float32(1)))
     assert (out[:, columns:] == 7).all()
 
 

@@ -8,7 +8,7 @@ from dials_async.kernels.vectors import LANES, padded, stride
 from .compiled import add_rows, add_to_rows, column_sums, fused, load_table, square_sum, store_gradient
 
 WIDTHS = (1, LANES, 50, 64, 65, 192, 200)
-Lists = tuple[np.ndarray, np.ndarray, np.ndarray]  # indices, counts, rows
+Lists = tuple[np.ndarray, np.ndarray]  # indices, counts
 
 
 def random(rng: np.random.Generator, *size: int) -> np.ndarray:
@@ -16,24 +16,24 @@ def random(rng: np.random.Generator, *size: int) -> np.ndarray:
 
 
 def random_lists(rng: np.random.Generator, table_rows: int, n: int) -> Lists:
-    """Lists of up to 5 of ``table_rows`` numbers in rising order, some empty; which one each sample has."""
-    counts = rng.integers(0, 6, 9).astype(np.int32)
-    indices = np.full((9, 5), -1, dtype=np.int16)
+    """``n`` lists of up to 5 of ``table_rows`` numbers in rising order, some empty."""
+    counts = rng.integers(0, 6, n).astype(np.int32)
+    indices = np.full((n, 5), -1, dtype=np.int16)
     for line, count in zip(indices, counts, strict=True):
         line[:count] = np.sort(rng.choice(table_rows, count, replace=False))
-    return indices, counts, rng.integers(0, 9, n).astype(np.int32)
+    return indices, counts
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_rows_are_added_in_the_order_of_the_list(width: int) -> None:
     rng, n = np.random.default_rng(width), 14
     table, start = random(rng, 11, padded(width)), random(rng, 1, padded(width))
-    indices, counts, rows = random_lists(rng, 11, n)
+    indices, counts = random_lists(rng, 11, n)
     out = np.full((n, stride(width) + LANES), 7, np.float32)
-    add_rows(table, indices, counts, rows, n, start, out)
-    for i, row in enumerate(rows):
+    add_rows(table, indices, counts, n, start, out)
+    for i in range(n):
         expected = start[0].copy()
-        for index in indices[row, : counts[row]]:
+        for index in indices[i, : counts[i]]:
             expected += table[index]
         assert np.array_equal(out[i, : padded(width)], expected)
     assert (out[:, padded(width) :] == 7).all()
@@ -43,12 +43,12 @@ def test_rows_are_added_in_the_order_of_the_list(width: int) -> None:
 def test_the_gradient_is_added_to_the_rows_in_the_order_of_the_samples(width: int) -> None:
     rng, n = np.random.default_rng(width), 14
     table, x = random(rng, 11, padded(width)), random(rng, n, stride(width))
-    indices, counts, rows = random_lists(rng, 11, n)
+    indices, counts = random_lists(rng, 11, n)
     expected = table.copy()
-    for i, row in enumerate(rows):
-        for index in indices[row, : counts[row]]:
+    for i in range(n):
+        for index in indices[i, : counts[i]]:
             expected[index] += x[i, : padded(width)]
-    add_to_rows(table, indices, counts, rows, n, x)
+    add_to_rows(table, indices, counts, n, x)
     assert np.array_equal(table, expected)
 
 

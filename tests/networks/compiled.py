@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.kernels.compile import jit
-from dials_async.kernels.functions import exp, log, sigmoid, tanh
+from dials_async.kernels.functions import exp, log, sigmoid, tanh, tanh_rows
 from dials_async.networks.adam import adam_step
 from dials_async.networks.layout import Shape, Workspace
 from dials_async.networks.network import forward, prepare
@@ -17,6 +17,11 @@ Floats = NDArray[np.float32]
 def tanh_each(x: Floats, out: Floats) -> None:
     for k in range(x.shape[0]):
         out[k] = tanh(x[k])
+
+
+@jit
+def tanh_in(x: Floats, rows: int, columns: int) -> None:
+    tanh_rows(x, rows, columns)
 
 
 @jit
@@ -62,11 +67,10 @@ def forward_on(
     p: Floats,
     indices: NDArray[np.int16],
     counts: NDArray[np.int32],
-    rows: NDArray[np.int32],
     steps: int,
     sequences: int,
     ws: Workspace,
 ) -> None:
     """Forward pass from the hidden state that ``ws.hidden`` holds."""
     prepare(s, p, ws)
-    forward(s, indices, counts, rows, steps, sequences, ws)
+    forward(s, indices, counts, steps, sequences, ws)

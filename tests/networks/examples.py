@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from dials_async.kernels.bits import pack, unpack_active
+from dials_async.kernels.bits import make_lists, pack, unpack_active
 from dials_async.learning.ppo_torch import network
 from dials_async.networks.layout import GRU, MLP, Shape, Workspace, make_workspace, n_parameters
 
@@ -44,14 +44,13 @@ def random_bits(rng: np.random.Generator, shape: Shape, *size: int) -> np.ndarra
 
 
 class Example(NamedTuple):
-    """A network, its input table in shuffled order, and scratch for it."""
+    """A network, its inputs, and scratch for it."""
 
     shape: Shape
     parameters: np.ndarray  # float32 [parameters]
     bits: np.ndarray  # 0 / 1, [steps, sequences, bits]
-    indices: np.ndarray
-    counts: np.ndarray
-    rows: np.ndarray  # [steps * sequences]
+    indices: np.ndarray  # [steps * sequences, most]: active bits
+    counts: np.ndarray  # [steps * sequences]
     ws: Workspace
 
 
@@ -60,12 +59,11 @@ def make_example(shape: Shape, seed: int = 0, steps: int = STEPS, sequences: int
     parameters = rng.normal(0, 0.5, n_parameters(shape)).astype(np.float32)
     bits = random_bits(rng, shape, steps, sequences)
     n = steps * sequences
-    rows = rng.permutation(n).astype(np.int32)  # where each sample stands in the table
-    table = np.zeros((n, shape.n_in), dtype=np.uint8)
-    table[rows] = bits.reshape(n, -1)
-    indices, counts = np.zeros((n, shape.n_in), dtype=np.int16), np.zeros(n, dtype=np.int32)
-    unpack_active(pack(table), shape.n_in, shape.ladder_from, shape.ladder_steps, indices, counts)
-    return Example(shape, parameters, bits, indices, counts, rows, make_workspace(shape, n, sequences))
+    indices, counts = make_lists(n, shape.n_in)
+    unpack_active(
+        pack(bits.reshape(n, -1)), shape.n_in, shape.ladder_from, shape.ladder_steps, indices, counts
+    )
+    return Example(shape, parameters, bits, indices, counts, make_workspace(shape, n, sequences))
 
 
 def torch_outputs(example: Example, hidden: np.ndarray | None = None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from .compiled import exp_each, log_each, sigmoid_each, tanh_each
+from .compiled import exp_each, log_each, sigmoid_each, tanh_each, tanh_in
 
 Function = Callable[[np.ndarray, np.ndarray], None]
 
@@ -27,6 +27,18 @@ def test_tanh_is_within_5e7_of_the_truth() -> None:
     x = everywhere(-20, 20)
     error = np.abs(apply(tanh_each, x) - np.tanh(x.astype(np.float64)))
     assert error.max() < 5e-7
+
+
+@pytest.mark.parametrize("columns", [0, 1, 15, 16, 17, 64, 81])
+def test_tanh_of_a_matrix_has_the_bits_of_that_of_its_elements(columns: int) -> None:
+    x = np.random.default_rng(columns).normal(0, 3, (5, 96)).astype(np.float32)
+    x[1, 0] = np.nan
+    before = x.copy()
+    tanh_in(x, 3, columns)
+    expected = apply(tanh_each, before[:3, :columns].reshape(-1)).reshape(3, columns)
+    assert np.array_equal(x[:3, :columns], expected, equal_nan=True)
+    assert np.array_equal(x[:3, columns:], before[:3, columns:], equal_nan=True)  # and nothing else changes
+    assert np.array_equal(x[3:], before[3:])
 
 
 def test_tanh_is_odd_and_proportional_to_small_numbers() -> None:

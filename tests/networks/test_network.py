@@ -17,7 +17,7 @@ recurrent = pytest.mark.parametrize("shape", [s for s in SHAPES.values() if s.ki
 @all_shapes
 def test_outputs_equal_those_of_torch(shape: Shape) -> None:
     example = make_example(shape)
-    arguments = (example.indices, example.counts, example.rows, STEPS, SEQUENCES, example.ws)
+    arguments = (example.indices, example.counts, STEPS, SEQUENCES, example.ws)
     evaluate(shape, example.parameters, *arguments)
     expected, _ = torch_outputs(example)
     ours = example.ws.out[:, : shape.n_out].reshape(STEPS, SEQUENCES, -1)
@@ -33,7 +33,7 @@ def test_the_gradient_equals_that_of_torch(shape: Shape) -> None:
     outputs, theta = torch_outputs(example)
     (outputs.reshape(-1, shape.n_out) * torch.from_numpy(d_out.astype(np.float64))).sum().backward()
     # When both derive it by the parameters
-    arguments = (example.indices, example.counts, example.rows, STEPS, SEQUENCES, example.ws)
+    arguments = (example.indices, example.counts, STEPS, SEQUENCES, example.ws)
     gradient = np.full_like(example.parameters, np.nan)
     evaluate(shape, example.parameters, *arguments)
     example.ws.d_out[:, : shape.n_out] = d_out
@@ -49,7 +49,7 @@ def test_the_gradient_equals_that_of_torch(shape: Shape) -> None:
 @all_shapes
 def test_scratch_of_an_earlier_pass_changes_nothing(shape: Shape) -> None:
     example, other = make_example(shape, seed=3), make_example(shape, seed=4)
-    arguments = (example.rows, STEPS, SEQUENCES, example.ws)
+    arguments = (STEPS, SEQUENCES, example.ws)
     evaluate(shape, example.parameters, example.indices, example.counts, *arguments)
     clean = example.ws.out.copy()
     evaluate(shape, other.parameters, other.indices, other.counts, *arguments)
@@ -62,17 +62,15 @@ def test_scratch_of_an_earlier_pass_changes_nothing(shape: Shape) -> None:
 def test_a_gru_goes_on_from_the_hidden_state_it_is_given(shape: Shape) -> None:
     # Given a sequence that is cut in two, as a rollout and truncated backpropagation do
     example = make_example(shape, seed=5)
-    arguments = (example.rows, STEPS, SEQUENCES, example.ws)
+    arguments = (STEPS, SEQUENCES, example.ws)
     evaluate(shape, example.parameters, example.indices, example.counts, *arguments)
     whole, hidden = example.ws.out.copy(), example.ws.hidden.copy()
     cut = 2
     rest = make_workspace(shape, (STEPS - cut) * SEQUENCES, SEQUENCES)
     # When the second part starts from the state after the first
     rest.hidden[:SEQUENCES] = hidden[cut * SEQUENCES : (cut + 1) * SEQUENCES]
-    later = example.rows[cut * SEQUENCES :]
-    forward_on(
-        shape, example.parameters, example.indices, example.counts, later, STEPS - cut, SEQUENCES, rest
-    )
+    indices, counts = example.indices[cut * SEQUENCES :], example.counts[cut * SEQUENCES :]
+    forward_on(shape, example.parameters, indices, counts, STEPS - cut, SEQUENCES, rest)
     # Then it is as if it had never been cut
     np.testing.assert_allclose(rest.out, whole[cut * SEQUENCES :], atol=1e-6)
 
@@ -81,7 +79,7 @@ def test_a_gru_goes_on_from_the_hidden_state_it_is_given(shape: Shape) -> None:
 def test_the_hidden_state_before_the_first_step_counts_as_a_constant(shape: Shape) -> None:
     example = make_example(shape, seed=6)
     start = np.random.default_rng(7).uniform(-1, 1, (SEQUENCES, shape.h2)).astype(np.float32)
-    arguments = (example.indices, example.counts, example.rows, STEPS, SEQUENCES, example.ws)
+    arguments = (example.indices, example.counts, STEPS, SEQUENCES, example.ws)
     example.ws.hidden[:SEQUENCES, : shape.h2] = start
     forward_on(shape, example.parameters, *arguments)
     gradient = np.zeros_like(example.parameters)
