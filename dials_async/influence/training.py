@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.bits import take_lists, unpack_active
+from dials_async.kernels.bits import SHORT, fill_table, take_lists
 from dials_async.kernels.compile import Scalar, jit, jit_inline, jit_part, jit_part_with_arrays
 from dials_async.kernels.functions import log
 from dials_async.kernels.rng import shuffle
@@ -78,8 +78,8 @@ def _mean_ce(
     s: Shape,
     p: Floats,
     n_classes: int,
-    indices: NDArray[np.int16],
-    counts: NDArray[np.int32],
+    entries: NDArray[np.int16],  # table of active bits (``kernels.bits``)
+    starts: NDArray[np.int32],
     influence: NDArray[np.uint8],
     first: int,  # episode
     last: int,
@@ -95,12 +95,10 @@ def _mean_ce(
     if s.kind == GRU:
         clear_hidden(s, n, ws)
     prepare(s, p, ws)
-    own_indices, own_counts = (
-        np.zeros((n * n_steps, indices.shape[1]), np.int16),
-        np.zeros(n * n_steps, np.int32),
-    )
-    take_lists(indices, counts, rows, n * n_steps, own_indices, own_counts)
-    forward(s, own_indices, own_counts, n_steps, n, ws)
+    indices = np.zeros((n * n_steps, max(s.n_in, SHORT)), dtype=np.int16)
+    counts = np.zeros(n * n_steps, dtype=np.int32)
+    take_lists(entries, starts, rows, n * n_steps, indices, counts)
+    forward(s, indices, counts, n_steps, n, ws)
     log_totals = np.zeros((n * n_steps, s.n_out // n_classes), dtype=np.float32)
     return _cross_entropy(
         s, n_classes, influence, rows, n * n_steps, ws, np.zeros_like(ws.out), log_totals, False
@@ -132,19 +130,19 @@ def _train(
 ) -> tuple[float, float, int]:
     n_episodes, n_steps, n_bytes = dsets.shape
     n_rows = n_episodes * n_steps
-    indices = np.zeros((n_rows, max(8, (s.n_in + 3) // 4 * 4)), dtype=np.int16)
-    counts = np.zeros(n_rows, dtype=np.int32)
+    entries = np.zeros((1, n_rows * s.n_in + SHORT), dtype=np.int16)
+    starts = np.zeros(n_rows + 1, dtype=np.int32)
     packed = dsets.reshape((n_rows, n_bytes))
-    unpack_active(packed, s.n_in, s.ladder_from, s.ladder_steps, indices, counts)
-    held_out = (n_classes, indices, counts, influence, n_train, n_episodes, n_steps, held_ws)
+    fill_table(packed, s.n_in, s.ladder_from, s.ladder_steps, entries, starts)
+    held_out = (n_classes, entries, starts, influence, n_train, n_episodes, n_steps, held_ws)
     before = _mean_ce(s, parameters, *held_out)
     best_ce, best, since_best = before, parameters.copy(), 0
     m, v, gradient = np.zeros_like(parameters), np.zeros_like(parameters), np.zeros_like(parameters)
     probabilities = np.zeros_like(ws.out)
     log_totals = np.zeros((sequences * length, s.n_out // n_classes), dtype=np.float32)
     rows = np.zeros(sequences * length, dtype=np.int32)
-    own_indices = np.zeros((rows.shape[0], indices.shape[1]), dtype=np.int16)
-    own_counts = np.zeros(rows.shape[0], dtype=np.int32)
+    indices = np.zeros((rows.shape[0], max(s.n_in, SHORT)), dtype=np.int16)
+    counts = np.zeros(rows.shape[0], dtype=np.int32)
     per_episode = n_steps // length
     order = np.zeros(n_train * per_episode, dtype=np.int32)
     for k in range(order.shape[0]):
@@ -164,10 +162,10 @@ def _train(
             if s.kind == GRU:
                 clear_hidden(s, n, ws)
             prepare(s, parameters, ws)
-            take_lists(indices, counts, rows, n * length, own_indices, own_counts)
-            forward(s, own_indices, own_counts, length, n, ws)
+            take_lists(entries, starts, rows, n * length, indices, counts)
+            forward(s, indices, counts, length, n, ws)
             _cross_entropy(s, n_classes, influence, rows, n * length, ws, probabilities, log_totals, True)
-            backward(s, own_indices, own_counts, length, n, ws, gradient)
+            backward(s, indices, counts, length, n, ws, gradient)
             adam_steps += 1
             adam_step(parameters, m, v, adam_steps, learning_rate, 1e-8, gradient, MAX_GRADIENT_NORM)
         epoch += 1

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.kernels.arithmetic import trailing_zeros
-from dials_async.kernels.compile import Scalar, jit, jit_inline, jit_leaf
+from dials_async.kernels.compile import Scalar, jit, jit_leaf
 
 _ONE = np.uint64(1)
 
-#: Indices in a word of 64 bits.
-_WORD = 4
+#: Entries that are copied of every list, however short; a table has room for so many behind its last list.
+SHORT = 8
 
 
 def packed_size(n_bits: int) -> int:
@@ -47,8 +47,9 @@ def active_bits(
     ladder_steps: int,
     out: NDArray[np.int16],
     row: int,
+    at: int,
 ) -> int:
-    """Write the indices of set bits below ``n_bits`` of ``packed`` [bytes] to out[row]; return how many.
+    """Write the indices of set bits below ``n_bits`` of ``packed`` [bytes] to out[row, at:]; return how many.
 
     From ``ladder_from`` on bits form ladders of ``ladder_steps``, in which a bit is set only if the one
     before it is: of each only the last one that is set is written.
@@ -64,49 +65,56 @@ def active_bits(
                     count -= 1  # in the place of the one before
                 else:
                     ladder_end = bit + ladder_steps
-            out[row, count] = bit
+            out[row, at + count] = bit
             count += 1
     return count
 
 
 def make_lists(n: int, most: int) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
     """``n`` empty lists of up to ``most`` active bits: indices [n, at least most], counts [n]."""
-    return np.zeros((n, max(2, -(-most // _WORD)) * _WORD), dtype=np.int16), np.zeros(n, dtype=np.int32)
+    return np.zeros((n, max(most, SHORT)), dtype=np.int16), np.zeros(n, dtype=np.int32)
 
 
-@jit_inline
-def take_lists(
-    indices: NDArray[np.int16],  # [table rows, two words or more]
-    counts: NDArray[np.int32],  # [table rows]
-    rows: NDArray[np.int32],  # [n]
-    n: int,
-    own_indices: NDArray[np.int16],  # [n, as indices], out
-    own_counts: NDArray[np.int32],  # [n], out
-) -> None:
-    """Copy the lists in some rows of a table: passes over them then find them side by side in the cache."""
-    words, own_words = indices.view(np.int64), own_indices.view(np.int64)
-    for i in range(n):
-        own_counts[i] = counts[rows[i]]
-    for i in range(n):
-        row = rows[i]
-        own_words[i, 0] = words[row, 0]  # nearly always enough, and then without a branch
-        own_words[i, 1] = words[row, 1]
-        for k in range(2, (own_counts[i] + _WORD - 1) // _WORD):
-            own_words[i, k] = words[row, k]
+def make_table(n: int, most: int) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
+    """Room for ``n`` lists of up to ``most`` active bits, one behind the other: entries [1, all], starts."""
+    return np.zeros((1, n * most + SHORT), dtype=np.int16), np.zeros(n + 1, dtype=np.int32)
 
 
 @jit
-def unpack_active(
-    packed: NDArray[np.uint8],
+def fill_table(
+    packed: NDArray[np.uint8],  # [rows, bytes]
     n_bits: int,
     ladder_from: int,
     ladder_steps: int,
-    indices: NDArray[np.int16],
-    counts: NDArray[np.int32],
+    entries: NDArray[np.int16],  # [1, all], out
+    starts: NDArray[np.int32],  # [rows + 1], out: row k is entries[0, starts[k]:starts[k + 1]]
 ) -> None:
-    """Active bits of every row: packed [rows, bytes] -> indices [rows, most], counts [rows]."""
+    """The lists of :func:`active_bits` of every row, one behind the other: few bits are set."""
+    at = 0
     for row in range(packed.shape[0]):
-        counts[row] = active_bits(packed[row], n_bits, ladder_from, ladder_steps, indices, row)
+        starts[row] = at
+        at += active_bits(packed[row], n_bits, ladder_from, ladder_steps, entries, 0, at)
+    starts[packed.shape[0]] = at
+
+
+@jit_leaf
+def take_lists(
+    entries: NDArray[np.int16],  # of a table
+    starts: NDArray[np.int32],
+    rows: NDArray[np.int32],  # [n]
+    n: int,
+    indices: NDArray[np.int16],  # [n, most], out
+    counts: NDArray[np.int32],  # [n], out
+) -> None:
+    """Copy the lists in some rows of a table: passes over them find them side by side, each at its place."""
+    for i in range(n):
+        start = starts[rows[i]]
+        count = starts[rows[i] + 1] - start
+        counts[i] = count
+        for k in range(SHORT):  # nearly always enough, and then without a branch that is hard to foresee
+            indices[i, k] = entries[0, start + k]
+        for k in range(SHORT, count):
+            indices[i, k] = entries[0, start + k]
 
 
 def pack(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ that this kernel is tested against.
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.bits import take_lists, unpack_active
+from dials_async.kernels.bits import fill_table, take_lists
 from dials_async.kernels.compile import Scalar, jit, jit_part, jit_part_with_arrays
 from dials_async.kernels.functions import exp
 from dials_async.kernels.rng import shuffle
@@ -33,8 +33,7 @@ Floats = NDArray[np.float32]
 def _outputs(
     s: Shape,
     p: Floats,
-    indices: NDArray[np.int16],
-    counts: NDArray[np.int32],
+    scratch: Scratch,  # with the table
     n_episodes: int,
     table_steps: int,
     whole: Workspace,  # of whole episodes; for a GRU it keeps the hidden states
@@ -43,16 +42,17 @@ def _outputs(
 ) -> None:
     """Outputs for every observation of the table: in one pass over time for a GRU, in parts for an MLP."""
     n = n_episodes * table_steps
+    rows = np.arange(n).astype(np.int32)
     if s.kind == GRU:
-        rows = np.zeros(n, dtype=np.int32)
         for t in range(table_steps):
             for e in range(n_episodes):
                 rows[t * n_episodes + e] = e * table_steps + t
+        indices = np.zeros((n, scratch.indices.shape[1]), dtype=np.int16)
+        counts = np.zeros(n, dtype=np.int32)
+        take_lists(scratch.entries, scratch.starts, rows, n, indices, counts)
         clear_hidden(s, n_episodes, whole)
         prepare(s, p, whole)
-        own_indices, own_counts = np.zeros_like(indices), np.zeros_like(counts)
-        take_lists(indices, counts, rows, n, own_indices, own_counts)
-        forward(s, own_indices, own_counts, table_steps, n_episodes, whole)
+        forward(s, indices, counts, table_steps, n_episodes, whole)
         for i in range(n):
             for k in range(s.n_out):
                 out[rows[i], k] = whole.out[i, k]
@@ -61,7 +61,8 @@ def _outputs(
     size = part.out.shape[0]
     for start in range(0, n, size):
         n_part = min(size, n - start)
-        forward(s, indices[start : start + n_part], counts[start : start + n_part], 1, n_part, part)
+        take_lists(scratch.entries, scratch.starts, rows[start:], n_part, scratch.indices, scratch.counts)
+        forward(s, scratch.indices, scratch.counts, 1, n_part, part)
         for i in range(n_part):
             for k in range(s.n_out):
                 out[start + i, k] = part.out[i, k]
@@ -135,25 +136,20 @@ def update_agent(
     table_steps = n_steps + 1
     p_actor, p_critic = parameters[:n_actor], parameters[n_actor:]
     g_actor, g_critic = scratch.gradient[:n_actor], scratch.gradient[n_actor:]
-    indices, counts = scratch.indices, scratch.counts
     packed = observations.reshape((n_episodes * table_steps, observations.shape[2]))
-    unpack_active(packed, actor.n_in, actor.ladder_from, actor.ladder_steps, indices, counts)
+    fill_table(packed, actor.n_in, actor.ladder_from, actor.ladder_steps, scratch.entries, scratch.starts)
 
     # Values of every observation and, where they are needed, the present policy's log-probabilities and the
     # hidden states at the start of each sequence.
     values = scratch.values.reshape((n_episodes * table_steps, 1))
-    _outputs(
-        critic, p_critic, indices, counts, n_episodes, table_steps, scratch.critic_all, scratch.critic, values
-    )
+    _outputs(critic, p_critic, scratch, n_episodes, table_steps, scratch.critic_all, scratch.critic, values)
     for e in range(n_episodes):
         for t in range(n_steps):
             scratch.proximal[e, t] = log_probs[e, t]
             scratch.ratios[e, t] = 1.0
     if lagged or actor.kind == GRU:
         logits = np.zeros((n_episodes * table_steps, scratch.actor.out.shape[1]), dtype=np.float32)
-        _outputs(
-            actor, p_actor, indices, counts, n_episodes, table_steps, scratch.actor_all, scratch.actor, logits
-        )
+        _outputs(actor, p_actor, scratch, n_episodes, table_steps, scratch.actor_all, scratch.actor, logits)
         if lagged:
             _correct_for_lag(logits, actions, log_probs, actor.n_out, scratch.proximal, scratch.ratios)
 
@@ -239,7 +235,7 @@ def _epoch(
     length = s.sequence_steps
     table_steps, per_episode = n_steps + 1, (n_steps + length - 1) // length
     per_minibatch = max(1, s.minibatch_steps // length)
-    indices, counts, places = scratch.own_indices, scratch.own_counts, scratch.minibatch.places
+    indices, counts, places = scratch.indices, scratch.counts, scratch.minibatch.places
     n_minibatches = 0
     for start in range(0, order.shape[0], per_minibatch):
         n = min(per_minibatch, order.shape[0] - start)
@@ -252,7 +248,7 @@ def _epoch(
                 places[k * n + b] = e * n_steps + t if t < n_steps else -1
         size = n * length
         weigh(size, scratch.minibatch)
-        take_lists(scratch.indices, scratch.counts, rows, size, indices, counts)
+        take_lists(scratch.entries, scratch.starts, rows, size, indices, counts)
         # One network after the other: they share their scratch, which then stays in the cache.
         prepare(critic, p_critic, scratch.critic)
         _take_hidden(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.bits import make_lists
+from dials_async.kernels.bits import make_lists, make_table
 from dials_async.learning.objective import Minibatch, make_minibatch
 from dials_async.learning.settings import Settings
 from dials_async.networks.layout import (
@@ -25,10 +25,10 @@ Floats = NDArray[np.float32]
 class Scratch(NamedTuple):
     """Working memory of one update, reused for agent after agent."""
 
-    indices: NDArray[np.int16]  # [episodes * (steps + 1), most active bits]
-    counts: NDArray[np.int32]  # [episodes * (steps + 1)]
-    own_indices: NDArray[np.int16]  # [minibatch, most active bits]
-    own_counts: NDArray[np.int32]  # [minibatch]
+    entries: NDArray[np.int16]  # active bits of every observation: a table (``kernels.bits``)
+    starts: NDArray[np.int32]  # [episodes * (steps + 1) + 1]
+    indices: NDArray[np.int16]  # [minibatch, most active bits]
+    counts: NDArray[np.int32]  # [minibatch]
     values: Floats  # [episodes, steps + 1]
     ratios: Floats  # [episodes, steps]
     proximal: Floats  # [episodes, steps], log-probabilities under the policy at the start of the update
@@ -53,14 +53,14 @@ def make_scratch(actor: Shape, critic: Shape, settings: Settings, episodes: int,
         return np.zeros(shape, dtype=np.float32)
 
     of_actor = make_workspace(actor, samples, sequences if gru else 0)
-    indices, counts = make_lists(table, most_active(actor))
-    own_indices, own_counts = make_lists(samples, most_active(actor))
+    entries, starts = make_table(table, most_active(actor))
+    indices, counts = make_lists(samples, most_active(actor))
     of_critic = make_workspace(critic, samples, sequences if gru else 0)
     return Scratch(
+        entries=entries,
+        starts=starts,
         indices=indices,
         counts=counts,
-        own_indices=own_indices,
-        own_counts=own_counts,
         values=floats(episodes, steps + 1),
         ratios=floats(episodes, steps),
         proximal=floats(episodes, steps),

@@ -101,7 +101,7 @@ def _output(
     """Softmax of the outputs of ``agent``'s network, whose parameters are ``p``."""
     for env in range(n_envs):
         memory.counts[env] = active_bits(
-            observations[agent, env], s.n_in, s.ladder_from, s.ladder_steps, memory.indices, env
+            observations[agent, env], s.n_in, s.ladder_from, s.ladder_steps, memory.indices, env, 0
         )
     prepare(s, p, memory.ws)
     if s.kind == GRU:

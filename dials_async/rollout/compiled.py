@@ -63,7 +63,7 @@ def rollout_group(
                 local_observe(state, agent * n_episodes + env, packed)
                 for k in range(packed.shape[0]):
                     observations[agent, env, t, k] = packed[k]
-                n = active_bits(packed, policy.n_in, policy.ladder_from, policy.ladder_steps, seen, env)
+                n = active_bits(packed, policy.n_in, policy.ladder_from, policy.ladder_steps, seen, env, 0)
                 n_seen[env] = n
                 while n > 0 and seen[env, n - 1] >= dset_bits:
                     n -= 1

@@ -13,10 +13,11 @@ from dials_async.influence.training import (
     marginal_cross_entropy,
     train_aip,
 )
-from dials_async.kernels.bits import make_lists, pack, unpack_active
+from dials_async.kernels.bits import pack
 from dials_async.learning.ppo_torch import network
 from dials_async.networks.initial import initial_parameters
 from dials_async.networks.layout import GRU, MLP, Shape, make_workspace, n_parameters
+from tests.networks.examples import active_lists
 
 from .compiled import loss_and_gradient
 
@@ -219,8 +220,7 @@ def test_the_gradient_of_the_cross_entropy_equals_that_of_torch(kind: str) -> No
     shape, data = SHAPES[kind], make_dataset(delay=1, episodes=4, steps=7)
     parameters = np.random.default_rng(0).normal(0, 0.5, n_parameters(shape)).astype(np.float32)
     rows = np.arange(28, dtype=np.int32).reshape(4, 7).T.reshape(-1).copy()  # time-major
-    indices, counts = make_lists(28, N_BITS)
-    unpack_active(data.dsets.reshape(28, -1)[rows], N_BITS, 0, 1, indices, counts)
+    indices, counts = active_lists(data.bits.reshape(28, -1)[rows], shape)
     gradient = np.full_like(parameters, np.nan)
     ce = loss_and_gradient(
         shape,

@@ -126,14 +126,14 @@ def panels_of(w: Floats, at: int, inputs: int, outputs: int, panels: Floats, tra
 
 @jit
 def lists_in_rows(
-    indices: NDArray[np.int16],
-    counts: NDArray[np.int32],
+    entries: NDArray[np.int16],
+    starts: NDArray[np.int32],
     rows: NDArray[np.int32],
     n: int,
-    own_indices: NDArray[np.int16],
-    own_counts: NDArray[np.int32],
+    indices: NDArray[np.int16],
+    counts: NDArray[np.int32],
 ) -> None:
-    take_lists(indices, counts, rows, n, own_indices, own_counts)
+    take_lists(entries, starts, rows, n, indices, counts)
 
 
 @jit

@@ -1,11 +1,13 @@
 """Packed bits: what goes in comes out, in the documented order."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dials_async.kernels.bits import make_lists, pack, packed_size, unpack, unpack_active
+from dials_async.kernels.bits import fill_table, make_lists, make_table, pack, packed_size, unpack
 
 from .compiled import lists_in_rows, set_bits
 
@@ -14,12 +16,11 @@ rows = st.integers(1, 130).flatmap(lambda n: st.lists(st.integers(0, 1), min_siz
 
 def active(packed: np.ndarray, n_bits: int, ladders: tuple[int, int] = (0, 1)) -> list[list[int]]:
     """Active bits of every row of ``packed`` [rows, bytes]; ``ladders``: their first bit and length."""
-    indices = np.full((len(packed), n_bits + 64), -7, dtype=np.int16)  # room to see an error in
-    counts = np.full(len(packed), -7, dtype=np.int32)
-    unpack_active(packed, n_bits, *ladders, indices, counts)
-    for line, count in zip(indices, counts, strict=True):
-        assert (line[count:] == -7).all()  # nothing is written behind the last one
-    return [line[:count].tolist() for line, count in zip(indices, counts, strict=True)]
+    entries, starts = make_table(len(packed), n_bits)
+    entries[:] = -7
+    fill_table(packed, n_bits, *ladders, entries, starts)
+    assert (entries[0, starts[-1] :] == -7).all()  # nothing is written behind the last one
+    return [entries[0, start:end].tolist() for start, end in itertools.pairwise(starts)]
 
 
 @pytest.mark.parametrize(("n_bits", "n_bytes"), [(0, 0), (1, 1), (8, 1), (9, 2), (37, 5), (121, 16)])
@@ -85,16 +86,17 @@ def test_leading_axes_are_kept() -> None:
 def test_lists_are_taken_from_the_rows_of_a_table(most: int) -> None:
     # Given a table of lists of every length, and rows of it of which some repeat
     rng, n_table, n = np.random.default_rng(most), 40, 60
-    indices, counts = make_lists(n_table, most)
-    counts[:] = rng.integers(0, most + 1, n_table)
-    indices[:, :most] = rng.integers(0, 1000, (n_table, most))
+    lists = [rng.integers(0, 1000, rng.integers(0, most + 1)) for _ in range(n_table)]
+    entries, starts = make_table(n_table, most)
+    starts[1:] = np.cumsum([len(line) for line in lists])
+    entries[0, : starts[-1]] = np.concatenate(lists)
     rows = rng.integers(0, n_table, n).astype(np.int32)
+    rows[0] = n_table - 1
     # When all but the last one are taken
-    own_indices, own_counts = make_lists(n, most)
-    own_counts[-1] = 77
-    lists_in_rows(indices, counts, rows, n - 1, own_indices, own_counts)
+    indices, counts = make_lists(n, most)
+    counts[-1] = 77
+    lists_in_rows(entries, starts, rows, n - 1, indices, counts)
     # Then they are there, whole
-    for row, line, count in zip(rows[:-1], own_indices, own_counts, strict=False):
-        assert count == counts[row]
-        assert line[:count].tolist() == indices[row, :count].tolist()
-    assert own_counts[-1] == 77
+    for row, line, count in zip(rows[:-1], indices, counts, strict=False):
+        assert line[:count].tolist() == lists[row].tolist()
+    assert counts[-1] == 77

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from dials_async.kernels.bits import make_lists, pack, unpack_active
+from dials_async.kernels.bits import fill_table, make_lists, make_table, pack
 from dials_async.learning.ppo_torch import network
 from dials_async.networks.layout import GRU, MLP, Shape, Workspace, make_workspace, n_parameters
 
@@ -54,15 +54,23 @@ class Example(NamedTuple):
     ws: Workspace
 
 
+def active_lists(bits: np.ndarray, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+    """What a network takes: for each of ``bits`` [n, bits] which ones are set."""
+    entries, starts = make_table(len(bits), shape.n_in)
+    fill_table(pack(bits), shape.n_in, shape.ladder_from, shape.ladder_steps, entries, starts)
+    indices, counts = make_lists(len(bits), shape.n_in)
+    counts[:] = np.diff(starts)
+    for line, start, count in zip(indices, starts, counts, strict=False):
+        line[:count] = entries[0, start : start + count]
+    return indices, counts
+
+
 def make_example(shape: Shape, seed: int = 0, steps: int = STEPS, sequences: int = SEQUENCES) -> Example:
     rng = np.random.default_rng(seed)
     parameters = rng.normal(0, 0.5, n_parameters(shape)).astype(np.float32)
     bits = random_bits(rng, shape, steps, sequences)
     n = steps * sequences
-    indices, counts = make_lists(n, shape.n_in)
-    unpack_active(
-        pack(bits.reshape(n, -1)), shape.n_in, shape.ladder_from, shape.ladder_steps, indices, counts
-    )
+    indices, counts = active_lists(bits.reshape(n, -1), shape)
     return Example(shape, parameters, bits, indices, counts, make_workspace(shape, n, sequences))
 
 
