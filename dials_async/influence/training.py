@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.bits import SHORT, fill_table, take_lists
+from dials_async.kernels.bits import COPIED_AT_LEAST, fill_table, take_lists
 from dials_async.kernels.compile import Scalar, jit, jit_inline, jit_part, jit_part_with_arrays
 from dials_async.kernels.functions import log
 from dials_async.kernels.rng import shuffle
@@ -95,7 +95,7 @@ def _mean_ce(
     if s.kind == GRU:
         clear_hidden(s, n, ws)
     prepare(s, p, ws)
-    indices = np.zeros((n * n_steps, max(s.n_in, SHORT)), dtype=np.int16)
+    indices = np.zeros((n * n_steps, max(s.n_in, COPIED_AT_LEAST)), dtype=np.int16)
     counts = np.zeros(n * n_steps, dtype=np.int32)
     take_lists(entries, starts, rows, n * n_steps, indices, counts)
     forward(s, indices, counts, n_steps, n, ws)
@@ -130,7 +130,7 @@ def _train(
 ) -> tuple[float, float, int]:
     n_episodes, n_steps, n_bytes = dsets.shape
     n_rows = n_episodes * n_steps
-    entries = np.zeros((1, n_rows * s.n_in + SHORT), dtype=np.int16)
+    entries = np.zeros((1, n_rows * s.n_in + COPIED_AT_LEAST), dtype=np.int16)
     starts = np.zeros(n_rows + 1, dtype=np.int32)
     packed = dsets.reshape((n_rows, n_bytes))
     fill_table(packed, s.n_in, s.ladder_from, s.ladder_steps, entries, starts)
@@ -141,7 +141,7 @@ def _train(
     probabilities = np.zeros_like(ws.out)
     log_totals = np.zeros((sequences * length, s.n_out // n_classes), dtype=np.float32)
     rows = np.zeros(sequences * length, dtype=np.int32)
-    indices = np.zeros((rows.shape[0], max(s.n_in, SHORT)), dtype=np.int16)
+    indices = np.zeros((rows.shape[0], max(s.n_in, COPIED_AT_LEAST)), dtype=np.int16)
     counts = np.zeros(rows.shape[0], dtype=np.int32)
     per_episode = n_steps // length
     order = np.zeros(n_train * per_episode, dtype=np.int32)

@@ -13,7 +13,7 @@ from dials_async.kernels.compile import Scalar, jit, jit_leaf
 _ONE = np.uint64(1)
 
 #: Entries that are copied of every list, however short; a table has room for so many behind its last list.
-SHORT = 8
+COPIED_AT_LEAST = 8
 
 
 def packed_size(n_bits: int) -> int:
@@ -72,12 +72,12 @@ def active_bits(
 
 def make_lists(n: int, most: int) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
     """``n`` empty lists of up to ``most`` active bits: indices [n, at least most], counts [n]."""
-    return np.zeros((n, max(most, SHORT)), dtype=np.int16), np.zeros(n, dtype=np.int32)
+    return np.zeros((n, max(most, COPIED_AT_LEAST)), dtype=np.int16), np.zeros(n, dtype=np.int32)
 
 
 def make_table(n: int, most: int) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
     """Room for ``n`` lists of up to ``most`` active bits, one behind the other: entries [1, all], starts."""
-    return np.zeros((1, n * most + SHORT), dtype=np.int16), np.zeros(n + 1, dtype=np.int32)
+    return np.zeros((1, n * most + COPIED_AT_LEAST), dtype=np.int16), np.zeros(n + 1, dtype=np.int32)
 
 
 @jit
@@ -89,7 +89,7 @@ def fill_table(
     entries: NDArray[np.int16],  # [1, all], out
     starts: NDArray[np.int32],  # [rows + 1], out: row k is entries[0, starts[k]:starts[k + 1]]
 ) -> None:
-    """The lists of :func:`active_bits` of every row, one behind the other: few bits are set."""
+    """The lists of :func:`active_bits` of every row, one behind the other without gaps, since few bits are set."""
     at = 0
     for row in range(packed.shape[0]):
         starts[row] = at
@@ -106,14 +106,14 @@ def take_lists(
     indices: NDArray[np.int16],  # [n, most], out
     counts: NDArray[np.int32],  # [n], out
 ) -> None:
-    """Copy the lists in some rows of a table: passes over them find them side by side, each at its place."""
+    """Copy the lists in some rows of a table, so that later passes read them from consecutive memory."""
     for i in range(n):
         start = starts[rows[i]]
         count = starts[rows[i] + 1] - start
         counts[i] = count
-        for k in range(SHORT):  # nearly always enough, and then without a branch that is hard to foresee
+        for k in range(COPIED_AT_LEAST):  # nearly always enough, and then without a branch that is hard to foresee
             indices[i, k] = entries[0, start + k]
-        for k in range(SHORT, count):
+        for k in range(COPIED_AT_LEAST, count):
             indices[i, k] = entries[0, start + k]
 
 

@@ -70,7 +70,7 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 
 
 #: Options of every kernel. nogil: threads run kernels at the same time. error_model "numpy": without the
-#: checks for division by zero loops vectorise (10 x on tanh). fastmath would give other bits elsewhere.
+#: checks for division by zero loops vectorise. fastmath would give other bits elsewhere.
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": False}
 
 #: Options of kernels: without the code by which C would call them.
@@ -106,7 +106,7 @@ def jit(function: F) -> F:
 def jit_part(function: F) -> F:
     """Compile ``function`` as a large part of kernels, which alone can call it.
 
-    It neither makes nor slices arrays (``_NO_ARRAYS``): the kernel does, once.
+    It neither makes nor slices arrays (``_NO_ARRAYS``): the kernel that calls it does.
     """
     compiled: F = njit(**_PART_OPTIONS, **_NO_ARRAYS)(function)
     return compiled

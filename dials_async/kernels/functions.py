@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dials_async.kernels import vectors as v
 from dials_async.kernels.arithmetic import exponent_of, fma, llvm_code, mantissa_of, power_of_two
-from dials_async.kernels.compile import Scalar, jit_inline
+from dials_async.kernels.compile import Scalar, jit_inline, jit_leaf
 from dials_async.kernels.vectors import LANES
 
 _ONE, _HALF = np.float32(1.0), np.float32(0.5)
@@ -101,7 +101,7 @@ def _tanh_rows(typing_context, x, rows, x_row, columns):
     return signature, code
 
 
-@jit_inline
+@jit_leaf
 def tanh_rows(x: NDArray[np.float32], rows: int, columns: int) -> None:
     """:func:`tanh` of the first rows and columns of ``x``, in place."""
     _tanh_rows(x, rows, x.shape[1], columns)

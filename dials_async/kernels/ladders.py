@@ -20,7 +20,7 @@ Floats = NDArray[np.float32]
 
 _PLACE = types.int64
 
-#: Vectors of a row at a time: two numbers for each column stay in registers.
+#: Vectors of a row at a time: two or three numbers for each column stay in registers.
 _MOST_VECTORS = 2
 
 

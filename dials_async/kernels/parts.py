@@ -12,6 +12,7 @@ import ctypes
 from typing import Any
 
 from numba import _dynfunc  # type: ignore[attr-defined]  # compiled
+from numba.core import ir, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
@@ -51,7 +52,9 @@ class _PartLowering(NativeLowering):
     _name = "dials_part_lowering"
 
     def run_pass(self, state: Any) -> bool:
-        """Lower to LLVM code, and let other functions call it."""
+        """Lower to LLVM code, and let other functions call it. Raises TypeError if it slices an array."""
+        if not state.flags.nrt:
+            _check_slices_nothing(state)
         state.library = _PartLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
         compiles, state.flags.no_compile = state.flags.no_compile, True
         done = bool(super().run_pass(state))
@@ -64,6 +67,17 @@ class _PartLowering(NativeLowering):
         state.targetctx.insert_user_function(key, descriptor, [library])
         state["cr"] = result._replace(cfunc=key)
         return done
+
+
+def _check_slices_nothing(state: Any) -> None:
+    """Without reference counting nobody keeps the memory of a slice: Numba refuses to make arrays, not to slice."""
+    for block in state.func_ir.blocks.values():
+        for line in block.find_insts(ir.Assign):
+            value = line.value
+            if isinstance(value, ir.Expr) and value.op in ("getitem", "static_getitem"):
+                kinds = (state.typemap[value.value.name], state.typemap[line.target.name])
+                if all(isinstance(kind, types.Array) for kind in kinds):
+                    raise TypeError(f"{state.func_id.func_qualname}, {line.loc}: slices an array")
 
 
 class PartCompiler(CompilerBase):

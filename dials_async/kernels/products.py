@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dials_async.kernels import vectors as v
 from dials_async.kernels.arithmetic import llvm_code
-from dials_async.kernels.compile import jit_inline, jit_part
+from dials_async.kernels.compile import jit_leaf, jit_part
 from dials_async.kernels.processor import HAS_WIDE_REGISTERS
 from dials_async.kernels.vectors import INT64, LANES, NARROW
 
@@ -140,7 +140,7 @@ _tile = _make_tile(LANES, MOST_ROWS)
 _narrow_tile = _make_tile(NARROW, MOST_NARROW_ROWS)
 
 
-@jit_inline
+@jit_leaf
 def _narrow_product(
     rows: int,
     terms: int,
@@ -200,16 +200,18 @@ def product(
     w_step: int,  # from term to term
     start: Floats,
     start_panel: int,  # 16; or 0: all columns begin with the same 16
-    slopes: bool,  # whether each element is multiplied by 1 - activation^2 at the end
-    activation: Floats,  # as out; unless there are slopes, any array
+    slopes: bool,
+    activation: Floats,  # unless there are slopes, any array
     out: Floats,
     out_at: int,
     out_row: int,
 ) -> None:
     """Out[i, j] = start[j] + sum over k of x[i, k] w[k, j], k in order; what is behind ``columns`` stays.
 
+    With ``slopes`` times 1 - activation[i, j]^2, whose rows are read in whole vectors, at the places of out.
+
     All arrays are float32 and given by places (in floats), so that one kernel serves matrices, their
-    transposes, panels and parts. Activations are read in whole vectors.
+    transposes, panels and parts.
     """
     if columns <= NARROW:
         _narrow_product(

@@ -231,7 +231,7 @@ def _epoch(
     rows: NDArray[np.int32],  # [samples of a minibatch], scratch
     health: NDArray[np.float64],  # added to
 ) -> int:
-    """Minibatches of all sequences in their ``order``; returns how many."""
+    """Train once on every sequence, minibatch after minibatch in ``order``; returns how many minibatches."""
     length = s.sequence_steps
     table_steps, per_episode = n_steps + 1, (n_steps + length - 1) // length
     per_minibatch = max(1, s.minibatch_steps // length)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.kernels.bits import active_bits
-from dials_async.kernels.compile import jit, jit_part
+from dials_async.kernels.compile import jit, jit_part_with_arrays
 from dials_async.networks.layout import GRU, Shape, Workspace, make_workspace, most_active
 from dials_async.networks.network import forward, prepare
 from dials_async.networks.sampling import draw, greatest, softmax
@@ -87,7 +87,7 @@ def sample_influence(
                 )
 
 
-@jit_part
+@jit_part_with_arrays
 def _output(
     s: Shape,
     p: Floats,

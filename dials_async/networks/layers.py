@@ -1,4 +1,4 @@
-"""Layers of the compiled networks: first layer on bits, dense layer, tanh, GRU cell; forward and gradient.
+"""Layers of the compiled networks: first layer on bits, dense layer, GRU cell; forward and gradient.
 
 All arrays are float32, [rows, columns] with rows ``vectors.stride`` apart.
 """
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.kernels.arithmetic import fma
-from dials_async.kernels.compile import jit_inline, jit_part
+from dials_async.kernels.compile import jit_leaf, jit_part
 from dials_async.kernels.functions import sigmoid, tanh
 from dials_async.kernels.ladders import load_table, store_gradient
 from dials_async.kernels.products import load_panels, product
@@ -18,20 +18,20 @@ from dials_async.networks.layout import Dense, Floats, Shape, Workspace
 _ONE = np.float32(1.0)
 
 
-@jit_inline
+@jit_leaf
 def load_dense(p: Floats, at: int, inputs: int, outputs: int, dense: Dense) -> None:
     """Take the weights [inputs, outputs] at ``p[at:]`` into a dense layer."""
     load_panels(p, at, inputs, outputs, dense.panels, dense.transposed)
 
 
-@jit_inline
+@jit_leaf
 def load_bias(p: Floats, at: int, outputs: int, bias: Floats, first: int) -> None:
     """Put the biases [outputs] at ``p[at:]`` into ``bias[0, first:]``."""
     for k in range(outputs):
         bias[0, first + k] = p[at + k]
 
 
-@jit_inline
+@jit_leaf
 def dense_forward(
     x: Floats, first: int, rows: int, inputs: int, dense: Dense, outputs: int, out: Floats, out_first: int
 ) -> None:
@@ -58,7 +58,7 @@ def dense_forward(
     )
 
 
-@jit_inline
+@jit_leaf
 def dense_backward(
     d_out: Floats,
     first: int,
@@ -74,7 +74,8 @@ def dense_backward(
 ) -> None:
     """``rows`` rows of d_x = d_out weights^T, from the rows ``first`` of d_out and ``d_first`` of d_x.
 
-    With ``slopes`` it is multiplied by those of ``activation`` = tanh(y), as wide as d_x: the result is d_y.
+    With ``slopes`` it is multiplied by those of ``activation`` = tanh(y), whose rows are read at the places of
+    d_x: the result is d_y.
     """
     product(
         rows,
@@ -98,7 +99,7 @@ def dense_backward(
     )
 
 
-@jit_inline
+@jit_leaf
 def weight_gradient(
     x: Floats,
     samples: int,

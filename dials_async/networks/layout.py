@@ -102,7 +102,8 @@ class Workspace(NamedTuple):
     """Weights in working order, scratch for up to ``n`` samples; forward leaves here what backward needs.
 
     Rows are ``vectors.stride`` floats apart. In the activations a1, a2 and hidden the column behind the last
-    one is 1: the gradient of a bias is then one more row of the product that gives that of the weights.
+    one is 1: the gradient of a bias is then one more row of the product that gives that of the weights. The rows
+    of d1 and d2 are as far apart as those of a1 and a2, which are read at the same places for the slopes.
     """
 
     table: Floats  # [bits, first layer, padded]: what a bit adds to the first layer
@@ -119,9 +120,9 @@ class Workspace(NamedTuple):
     gates: Floats  # [n, 3 h2], GRU
     from_hidden: Floats  # [n, 3 h2], GRU
     hidden: Floats  # [n + B, h2], GRU: before the first step, then after each
-    out: Floats  # [n, n_out]
+    out: Floats  # [n, n_out]; behind them, in whole vectors, what weights of 0 give
     d_out: Floats  # [n, n_out]: d loss / d out, to be filled in before backward
-    d1: Floats  # [n, h1]
+    d1: Floats  # [n, h1]; may be a2, which a backward pass then uses up
     d2: Floats  # [n, h2]
     d_gates: Floats  # [n, 3 h2]
     d_from_hidden: Floats  # [n, 3 h2]
@@ -160,7 +161,10 @@ def make_workspace(shape: Shape, n_samples: int, n_sequences: int = 0, gradient:
     first, three = first_width(shape), 3 * shape.h2
     widest = padded(max(first, three, shape.h1, shape.n_out) + 1)
     last = shape.h2 or shape.h1
-    a2, d1 = activations(0 if gru else n, shape.h2), activations(back, shape.h1)
+    def gradients(rows: int, columns: int) -> Floats:
+        return scratch(rows, columns + 1 if columns else 0)
+
+    a2, d1 = activations(0 if gru else n, shape.h2), gradients(back, shape.h1)
     if a2.shape == d1.shape and shape.h1 == shape.h2:
         d1 = a2  # not needed any more when d1 is computed: less memory to go through
     return Workspace(
@@ -181,7 +185,7 @@ def make_workspace(shape: Shape, n_samples: int, n_sequences: int = 0, gradient:
         out=scratch(n, shape.n_out),
         d_out=scratch(back, shape.n_out),
         d1=d1,
-        d2=activations(back, shape.h2),
+        d2=gradients(back, shape.h2),
         d_gates=scratch(back if gru else 0, three),
         d_from_hidden=scratch(back if gru else 0, three),
         d_hidden=scratch(n_sequences if gru else 0, shape.h2),

@@ -6,7 +6,7 @@ Samples are time-major: row t * B + b is step t of sequence b. An MLP does not c
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels.compile import jit, jit_inline, jit_part
+from dials_async.kernels.compile import jit, jit_leaf, jit_part
 from dials_async.kernels.functions import tanh_rows
 from dials_async.kernels.products import product
 from dials_async.kernels.rows import add_rows, column_sums
@@ -25,7 +25,7 @@ from dials_async.networks.layers import (
 from dials_async.networks.layout import GRU, MLP, Floats, Shape, Workspace
 
 
-@jit_inline
+@jit_leaf
 def _width(s: Shape) -> int:
     """Outputs of the first layer."""
     return s.h1 if s.h1 > 0 else 3 * s.h2
@@ -56,7 +56,7 @@ def prepare(s: Shape, p: Floats, ws: Workspace) -> None:
     load_bias(p, at + last * s.n_out, s.n_out, ws.last.bias, 0)
 
 
-@jit_inline
+@jit_leaf
 def _output(s: Shape, x: Floats, first: int, rows: int, inputs: int, ws: Workspace) -> None:
     """The last layer, to whole vectors of ``ws.out``: processors of AMD take long to store a part of one."""
     columns = NARROW if s.n_out <= NARROW else ws.last.bias.shape[1]
@@ -217,7 +217,7 @@ def evaluate(
     forward(s, indices, counts, steps, sequences, ws)
 
 
-@jit_inline
+@jit_leaf
 def clear_hidden(s: Shape, sequences: int, ws: Workspace) -> None:
     """A GRU's hidden state at the start of episodes."""
     for b in range(sequences):
@@ -225,7 +225,7 @@ def clear_hidden(s: Shape, sequences: int, ws: Workspace) -> None:
             ws.hidden[b, k] = 0.0
 
 
-@jit_inline
+@jit_leaf
 def keep_hidden(s: Shape, sequences: int, ws: Workspace) -> None:
     """Go on from the state after one step."""
     for b in range(sequences):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dials_async.kernels.bits import fill_table, make_lists, make_table, pack, packed_size, unpack
+from dials_async.kernels.bits import COPIED_AT_LEAST, fill_table, make_lists, make_table, pack, packed_size, unpack
 
 from .compiled import lists_in_rows, set_bits
 
@@ -16,7 +16,9 @@ rows = st.integers(1, 130).flatmap(lambda n: st.lists(st.integers(0, 1), min_siz
 
 def active(packed: np.ndarray, n_bits: int, ladders: tuple[int, int] = (0, 1)) -> list[list[int]]:
     """Active bits of every row of ``packed`` [rows, bytes]; ``ladders``: their first bit and length."""
-    entries, starts = make_table(len(packed), n_bits)
+    first, length = ladders
+    ladder_bits = max(0, n_bits - first)
+    entries, starts = make_table(len(packed), n_bits - ladder_bits + -(-ladder_bits // length))
     entries[:] = -7
     fill_table(packed, n_bits, *ladders, entries, starts)
     assert (entries[0, starts[-1] :] == -7).all()  # nothing is written behind the last one
@@ -88,15 +90,18 @@ def test_lists_are_taken_from_the_rows_of_a_table(most: int) -> None:
     rng, n_table, n = np.random.default_rng(most), 40, 60
     lists = [rng.integers(0, 1000, rng.integers(0, most + 1)) for _ in range(n_table)]
     entries, starts = make_table(n_table, most)
+    assert entries.shape[1] == n_table * most + COPIED_AT_LEAST  # what is copied beyond the last list
     starts[1:] = np.cumsum([len(line) for line in lists])
     entries[0, : starts[-1]] = np.concatenate(lists)
     rows = rng.integers(0, n_table, n).astype(np.int32)
     rows[0] = n_table - 1
     # When all but the last one are taken
     indices, counts = make_lists(n, most)
+    assert indices.shape[1] >= COPIED_AT_LEAST
     counts[-1] = 77
     lists_in_rows(entries, starts, rows, n - 1, indices, counts)
     # Then they are there, whole
     for row, line, count in zip(rows[:-1], indices, counts, strict=False):
         assert line[:count].tolist() == lists[row].tolist()
     assert counts[-1] == 77
+    assert (indices[-1] == 0).all()

@@ -31,3 +31,19 @@ def test_a_part_has_no_machine_code_and_cannot_be_called_from_python() -> None:
     for part in (doubled, doubled_twice):
         with pytest.raises(TypeError):
             part(np.ones(3))
+
+
+@jit_part
+def rest_doubled(x: np.ndarray) -> float:
+    return doubled(x[1:])
+
+
+@jit
+def kernel_that_slices(x: np.ndarray) -> float:
+    return rest_doubled(x)
+
+
+def test_a_part_without_reference_counts_that_slices_an_array_is_refused() -> None:
+    """Nobody would keep the memory of the slice."""
+    with pytest.raises(TypeError, match="rest_doubled.*slices an array"):
+        kernel_that_slices(np.ones(3))

@@ -85,7 +85,7 @@ LADDERS = ((7, 0, 1), (7, 3, 1), (12, 0, 3), (13, 4, 3), (9, 9, 4), (9, 8, 1), (
 
 @pytest.mark.parametrize(("n", "ladder_from", "steps"), LADDERS)
 @pytest.mark.parametrize("signed", [0, 1])
-@pytest.mark.parametrize("columns", [1, 16, 35])
+@pytest.mark.parametrize("columns", [1, 16, 20, 32, 35, 50])
 def test_the_table_holds_what_each_bit_adds(
     n: int, ladder_from: int, steps: int, signed: int, columns: int
 ) -> None:
@@ -107,7 +107,7 @@ def test_the_table_holds_what_each_bit_adds(
 
 @pytest.mark.parametrize(("n", "ladder_from", "steps"), LADDERS)
 @pytest.mark.parametrize("signed", [0, 1])
-@pytest.mark.parametrize("columns", [1, 16, 35])
+@pytest.mark.parametrize("columns", [1, 16, 20, 32, 35, 50])
 def test_the_gradient_of_the_table_becomes_that_of_the_weights(
     n: int, ladder_from: int, steps: int, signed: int, columns: int
 ) -> None:

@@ -23,6 +23,8 @@ SHAPES = {
     for name, kind, h1, h2, n_out in (
         ("mlp1", MLP, 7, 0, 4),
         ("mlp2", MLP, 7, 6, 4),
+        ("mlp2-square", MLP, 7, 7, 4),  # as large a layer as the one before: they share memory
+        ("mlp2-square-whole", MLP, 16, 16, 4),
         ("gru", GRU, 0, 6, 4),
         ("tanh-gru", GRU, 7, 6, 4),
         ("mlp2-whole", MLP, 16, 32, 16),

@@ -8,7 +8,7 @@ from dials_async.networks.layout import GRU, Shape, blocks, make_workspace, n_pa
 from dials_async.networks.network import evaluate, evaluate_gradient
 
 from .compiled import forward_on
-from .examples import SEQUENCES, SHAPES, STEPS, make_example, torch_outputs
+from .examples import SEQUENCES, SHAPES, STEPS, Example, make_example, torch_outputs
 
 all_shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 recurrent = pytest.mark.parametrize("shape", [s for s in SHAPES.values() if s.kind == GRU])
@@ -49,13 +49,20 @@ def test_the_gradient_equals_that_of_torch(shape: Shape) -> None:
 @all_shapes
 def test_scratch_of_an_earlier_pass_changes_nothing(shape: Shape) -> None:
     example, other = make_example(shape, seed=3), make_example(shape, seed=4)
-    arguments = (STEPS, SEQUENCES, example.ws)
-    evaluate(shape, example.parameters, example.indices, example.counts, *arguments)
-    clean = example.ws.out.copy()
-    evaluate(shape, other.parameters, other.indices, other.counts, *arguments)
-    assert not np.array_equal(example.ws.out, clean)
-    evaluate(shape, example.parameters, example.indices, example.counts, *arguments)
-    assert np.array_equal(example.ws.out, clean)
+
+    def passes(of: Example) -> tuple[np.ndarray, np.ndarray]:
+        arguments = (of.indices, of.counts, STEPS, SEQUENCES, example.ws)
+        evaluate(shape, of.parameters, *arguments)
+        outputs, gradient = example.ws.out.copy(), np.full_like(of.parameters, np.nan)
+        example.ws.d_out[:, : shape.n_out] = np.linspace(-1, 1, shape.n_out)
+        evaluate_gradient(shape, *arguments, gradient)
+        return outputs, gradient
+
+    clean = passes(example)
+    assert not np.array_equal(passes(other)[0], clean[0])
+    again = passes(example)
+    assert np.array_equal(again[0], clean[0])
+    assert np.array_equal(again[1], clean[1])
 
 
 @recurrent
