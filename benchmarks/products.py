@@ -20,8 +20,9 @@ import dials_async  # noqa: F401  # one thread of BLAS: before NumPy is imported
 from dials_async.kernels import vectors as v
 from dials_async.kernels.arithmetic import llvm_code
 from dials_async.kernels.compile import jit
+from dials_async.kernels.panels import load_panels
 from dials_async.kernels.processor import HAS_WIDE_REGISTERS
-from dials_async.kernels.products import load_panels, product
+from dials_async.kernels.products import product
 from dials_async.kernels.vectors import LANES, padded, stride
 from dials_async.networks.layout import aligned_zeros
 from dials_async.runtime.machine import machine

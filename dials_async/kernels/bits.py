@@ -89,7 +89,7 @@ def fill_table(
     entries: NDArray[np.int16],  # [1, all], out
     starts: NDArray[np.int32],  # [rows + 1], out: row k is entries[0, starts[k]:starts[k + 1]]
 ) -> None:
-    """The lists of :func:`active_bits` of every row, one behind the other without gaps, since few bits are set."""
+    """The lists of :func:`active_bits` of every row, without gaps between them, since few bits are set."""
     at = 0
     for row in range(packed.shape[0]):
         starts[row] = at
@@ -111,7 +111,9 @@ def take_lists(
         start = starts[rows[i]]
         count = starts[rows[i] + 1] - start
         counts[i] = count
-        for k in range(COPIED_AT_LEAST):  # nearly always enough, and then without a branch that is hard to foresee
+        for k in range(
+            COPIED_AT_LEAST
+        ):  # nearly always enough, and then without a branch that is hard to foresee
             indices[i, k] = entries[0, start + k]
         for k in range(COPIED_AT_LEAST, count):
             indices[i, k] = entries[0, start + k]

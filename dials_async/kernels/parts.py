@@ -70,7 +70,7 @@ class _PartLowering(NativeLowering):
 
 
 def _check_slices_nothing(state: Any) -> None:
-    """Without reference counting nobody keeps the memory of a slice: Numba refuses to make arrays, not to slice."""
+    """Without reference counts nobody keeps the memory of a slice; Numba refuses to make arrays only."""
     for block in state.func_ir.blocks.values():
         for line in block.find_insts(ir.Assign):
             value = line.value

@@ -1,4 +1,4 @@
-"""How kernels are written in LLVM's vectors: loads, stores, loops; for ``products``, ``rows``, ``ladders``, ``functions``.
+"""How kernels are written in LLVM's vectors: loads, stores, loops.
 
 LLVM's vector of 16 floats is one register of AVX-512, two of AVX2, four of NEON. In our kernels a lane is
 an output: each has one accumulator and takes its terms in order, so that neither the width of the registers

@@ -10,7 +10,8 @@ from dials_async.kernels.arithmetic import fma
 from dials_async.kernels.compile import jit_leaf, jit_part
 from dials_async.kernels.functions import sigmoid, tanh
 from dials_async.kernels.ladders import load_table, store_gradient
-from dials_async.kernels.products import load_panels, product
+from dials_async.kernels.panels import load_panels
+from dials_async.kernels.products import product
 from dials_async.kernels.rows import add_to_rows, column_sums
 from dials_async.kernels.vectors import LANES
 from dials_async.networks.layout import Dense, Floats, Shape, Workspace
@@ -74,8 +75,8 @@ def dense_backward(
 ) -> None:
     """``rows`` rows of d_x = d_out weights^T, from the rows ``first`` of d_out and ``d_first`` of d_x.
 
-    With ``slopes`` it is multiplied by those of ``activation`` = tanh(y), whose rows are read at the places of
-    d_x: the result is d_y.
+    With ``slopes`` it is multiplied by those of ``activation`` = tanh(y), whose rows are read at the places
+    of d_x: the result is d_y.
     """
     product(
         rows,

@@ -102,8 +102,8 @@ class Workspace(NamedTuple):
     """Weights in working order, scratch for up to ``n`` samples; forward leaves here what backward needs.
 
     Rows are ``vectors.stride`` floats apart. In the activations a1, a2 and hidden the column behind the last
-    one is 1: the gradient of a bias is then one more row of the product that gives that of the weights. The rows
-    of d1 and d2 are as far apart as those of a1 and a2, which are read at the same places for the slopes.
+    one is 1: the gradient of a bias is then one more row of the product that gives that of the weights. The
+    rows of d1 and d2 are as far apart as those of a1 and a2, which are read at the same places for slopes.
     """
 
     table: Floats  # [bits, first layer, padded]: what a bit adds to the first layer
@@ -161,6 +161,7 @@ def make_workspace(shape: Shape, n_samples: int, n_sequences: int = 0, gradient:
     first, three = first_width(shape), 3 * shape.h2
     widest = padded(max(first, three, shape.h1, shape.n_out) + 1)
     last = shape.h2 or shape.h1
+
     def gradients(rows: int, columns: int) -> Floats:
         return scratch(rows, columns + 1 if columns else 0)
 

@@ -3,11 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.kernels import ladders, products
+from dials_async.kernels import ladders
 from dials_async.kernels import rows as rows_kernels
 from dials_async.kernels.arithmetic import fma
 from dials_async.kernels.bits import set_bit, take_lists
 from dials_async.kernels.compile import jit
+from dials_async.kernels.panels import load_panels
 from dials_async.kernels.products import product
 from dials_async.kernels.rng import below, next_u64, uniform
 from dials_async.kernels.vectors import LANES
@@ -121,7 +122,7 @@ def transposed_product(
 
 @jit
 def panels_of(w: Floats, at: int, inputs: int, outputs: int, panels: Floats, transposed: Floats) -> None:
-    products.load_panels(w, at, inputs, outputs, panels, transposed)
+    load_panels(w, at, inputs, outputs, panels, transposed)
 
 
 @jit

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dials_async.kernels.bits import COPIED_AT_LEAST, fill_table, make_lists, make_table, pack, packed_size, unpack
+from dials_async.kernels.bits import (
+    COPIED_AT_LEAST,
+    fill_table,
+    make_lists,
+    make_table,
+    pack,
+    packed_size,
+    unpack,
+)
 
 from .compiled import lists_in_rows, set_bits
 

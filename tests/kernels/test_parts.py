@@ -45,5 +45,5 @@ def kernel_that_slices(x: np.ndarray) -> float:
 
 def test_a_part_without_reference_counts_that_slices_an_array_is_refused() -> None:
     """Nobody would keep the memory of the slice."""
-    with pytest.raises(TypeError, match="rest_doubled.*slices an array"):
+    with pytest.raises(TypeError, match=r"rest_doubled.*slices an array"):
         kernel_that_slices(np.ones(3))
