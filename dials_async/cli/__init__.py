@@ -23,7 +23,15 @@ def main() -> None:
 
 
 for command in (
-    *(train.presets, train.train, look.evaluate, look.report, measure.check_vectors, measure.bench),
+    *(
+        train.presets,
+        train.train,
+        train.warmup,
+        look.evaluate,
+        look.report,
+        measure.check_vectors,
+        measure.bench,
+    ),
     *(distributed.init, distributed.worker, distributed.status, distributed.forget),
     experiment.experiment,
     *(distributed.server, distributed.supervise, chaos.chaos, validate.validate, dashboard.dashboard),

@@ -219,7 +219,7 @@ def status(name: str | None, watch: bool, as_json: bool) -> None:
         else:
             look.show(name, watch, as_json)
     except UnreachableError as error:
-        if Path(".env").exists() and not os.environ.keys() & {"DIALS_REDIS_URL", "DIALS_REDIS_PORT"}:
+        if Path(".env").exists() and not os.environ.keys() & {"DIALS_REDIS_URL", "DIALS_PORT_REDIS"}:
             hint = "the servers of .env have other ports: 'honcho run dials status'"
             raise UnreachableError(f"{str(error).partition(';')[0]}; {hint}") from None
         raise
@@ -251,15 +251,15 @@ def forget(name: str) -> None:
 def server(kind: str, folder: Path | None) -> None:
     """Run a private RabbitMQ, Redis or Prometheus in the foreground, on loopback (what the Procfile starts).
 
-    Ports: $DIALS_AMQP_PORT, $DIALS_REDIS_PORT and $DIALS_PROMETHEUS_PORT. Where $DIALS_AMQP_URL or
+    Ports: $DIALS_PORT_AMQP, $DIALS_PORT_REDIS and $DIALS_PORT_PROMETHEUS. Where $DIALS_AMQP_URL or
     $DIALS_REDIS_URL names a server that runs already, nothing is started. RabbitMQ serves its metrics at
-    $DIALS_AMQP_METRICS_PORT. Prometheus reads monitoring/prometheus.yml of the working directory.
+    $DIALS_PORT_AMQP_METRICS. Prometheus reads monitoring/prometheus.yml of the working directory.
 
     \b
     Example:
       dials server redis
       dials server prometheus
-      DIALS_AMQP_PORT=17672 dials server rabbitmq
+      DIALS_PORT_AMQP=17672 dials server rabbitmq
     """
     from dials_async.servers.foreground import run_in_foreground
 

@@ -40,6 +40,28 @@ def presets(as_json: bool) -> None:
 
 
 @click.command()
+@click.argument("presets", nargs=-1, required=True, metavar="PRESET...")
+@settings_option
+def warmup(presets: tuple[str, ...], settings: tuple[str, ...]) -> None:
+    """Compile the kernels of PRESETs, presets or TOML files, so that runs start at once.
+
+    They go to the cache folder. While an image is built, set DIALS_CACHE_DIR to a folder in it: kernels that
+    root has made are read by every user.
+
+    \b
+    Example:
+      dials warmup warehouse-25 traffic-25
+    """
+    from dials_async.config import load_config
+    from dials_async.kernels.compile import CACHE_FOLDER
+    from dials_async.runtime.warmup import compile_kernels
+
+    for preset in presets:
+        compile_kernels(load_config(preset, settings))
+    click.echo(f"compiled: {', '.join(presets)} ({CACHE_FOLDER})")
+
+
+@click.command()
 @click.argument("preset", required=False)
 @click.option(
     "--run", "name", help="Name of the run; its folder is runs/NAME.  [default: made from the preset]"

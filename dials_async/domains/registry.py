@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
+from dials_async.cache import DOMAINS
 from dials_async.domains.base import Domain
 from dials_async.errors import ConfigError
-
-ENTRY_POINTS = "dials_async.domains"
 
 
 def make_domain(table: Mapping[str, Any]) -> Domain:
@@ -36,7 +35,7 @@ def result_options(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _factory(name: str) -> Any:
-    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    found = {entry.name: entry for entry in entry_points(group=DOMAINS)}
     if name not in found:
         raise ConfigError(f"unknown domain '{name}'; installed are {', '.join(sorted(found)) or 'none'}")
     return found[name].load()

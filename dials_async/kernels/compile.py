@@ -15,16 +15,18 @@ What LLVM vectorises by itself are loops whose steps do not depend on each other
 """
 
 import hashlib
+import importlib.util
 import os
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
 from numba import njit
 
-from dials_async.cache import cache_folder
+from dials_async.cache import DOMAINS
+from dials_async.kernels.machine_code import KernelCache, usable_folder
 from dials_async.kernels.parts import PartCompiler
 from dials_async.kernels.processor import check_processor
 
@@ -35,38 +37,39 @@ check_processor()
 #: A number inside a kernel, where float32, float64 and integers mix in ways that annotations cannot say.
 Scalar = Any
 
-#: How many cache folders of earlier versions of the source are kept.
-_KEPT_FOLDERS = 4
-
-
 #: Parts of the package whose source can reach a kernel: functions, constants, types of arguments.
 SOURCES = ("kernels", "networks", "domains", "rollout", "learning", "influence", "groups.py", "cache.py")
 
 
-def _source_hash() -> str:
+def _sources() -> Iterator[tuple[str, Path]]:
+    """Names and files of all source that can reach a kernel: ours, and of packages that ship a domain."""
     root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256(str(root).encode())
-    for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root)
-        if name.parts[0] in SOURCES:
-            digest.update(str(name).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    yield from (
+        (str(path), path) for path in _python_files(root) if path.relative_to(root).parts[0] in SOURCES
+    )
+    for package in sorted({entry.module.partition(".")[0] for entry in entry_points(group=DOMAINS)}):
+        found = importlib.util.find_spec(package) if package != root.name else None
+        if found is not None:
+            for place in found.submodule_search_locations or filter(None, [found.origin]):
+                yield from ((str(path), path) for path in _python_files(Path(place)))
+
+
+def _python_files(place: Path) -> list[Path]:
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place] if place.is_file() else []
+
+
+def _source_hash() -> str:
+    digest = hashlib.sha256()
+    for name, path in _sources():
+        digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 
-def _remove_old_folders(newest: Path) -> None:
-    folders = sorted(newest.parent.glob("kernels-*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for folder in folders[_KEPT_FOLDERS:]:
-        if folder != newest:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 #: Folder of the compiled kernels of exactly this source.
-CACHE_FOLDER = cache_folder() / f"kernels-{_source_hash()}"
+CACHE_FOLDER = usable_folder(f"kernels-{_source_hash()}")
 
 if "NUMBA_CACHE_DIR" not in os.environ:
     numba.config.CACHE_DIR = str(CACHE_FOLDER)  # type: ignore[attr-defined]  # made at run time
-    if not CACHE_FOLDER.exists() and CACHE_FOLDER.parent.exists():
-        _remove_old_folders(CACHE_FOLDER)
 
 
 #: Options of every kernel. nogil: threads run kernels at the same time. error_model "numpy": without the
@@ -99,8 +102,9 @@ LEAF_OPTIONS: dict[str, Any] = {**INLINE_OPTIONS, **_NO_ARRAYS}
 
 def jit(function: F) -> F:
     """Compile ``function`` as a kernel: called from Python, compiled once per machine and source version."""
-    compiled: F = njit(cache=True, **_KERNEL_OPTIONS)(function)
-    return compiled
+    compiled: Any = njit(**_KERNEL_OPTIONS)(function)
+    compiled._cache = KernelCache(function)
+    return compiled  # type: ignore[no-any-return]
 
 
 def jit_part(function: F) -> F:

@@ -5,7 +5,6 @@ same kind in this process takes the kernels from there, and compiles what should
 that meet an empty cache would each compile everything: the first one does, the others wait.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -13,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numba
@@ -23,10 +22,11 @@ from dials_async.config import Config
 from dials_async.domains.registry import make_domain
 from dials_async.kernels.compile import CACHE_FOLDER
 from dials_async.kernels.processor import features
+from dials_async.locking import lock
 from dials_async.runtime import compiling
 from dials_async.runtime.compiling import COMPILED, FOUND, tiny_run
 from dials_async.runtime.folder import CONFIG
-from dials_async.runtime.wiring import cores
+from dials_async.runtime.machine import cores
 
 #: More processes would wait for the largest kernel, and each takes about 300 MiB.
 MOST_PROCESSES = 8
@@ -40,15 +40,24 @@ def compile_kernels(config: Config, quiet: bool = False) -> None:
     marker = CACHE_FOLDER / f"complete-{_kind(config)}"
     if marker.exists():
         return
-    CACHE_FOLDER.mkdir(parents=True, exist_ok=True)
-    with open(CACHE_FOLDER / "lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the process
+    with _alone():
         if not marker.exists():
             with _progress(quiet) as show:
                 if cores() > 1:
                     _fill_cache(config, min(cores(), MOST_PROCESSES), show)
                 tiny_run(config)
-            marker.touch()
+            with suppress(OSError):  # what could not be kept was said already
+                marker.touch()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One process at a time in the folder of compiled kernels."""
+    held = lock(CACHE_FOLDER, wait=True)
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def _kind(config: Config) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from runtime.small import small_config, train_to_the_end
 
+from dials_async.cache import DOMAINS
 from dials_async.domains import registry
 from dials_async.domains.registry import make_domain
 from dials_async.evaluation import baselines
@@ -93,7 +94,7 @@ def test_edited_source_of_a_domain_is_measured(
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("depot", "depot.parts", "depot.parts.domain"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    entry = EntryPoint("depot", "depot.parts.domain:Depot", registry.ENTRY_POINTS)
+    entry = EntryPoint("depot", "depot.parts.domain:Depot", DOMAINS)
     monkeypatch.setattr(registry, "entry_points", lambda group: [entry])  # noqa: ARG005
     depot = {"name": "depot", "side": 2}
     assert ask(depot).measured
