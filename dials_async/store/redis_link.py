@@ -14,18 +14,15 @@ from redis.commands.core import Script
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
-    BusyLoadingError,
     InvalidResponse,
     NoPermissionError,
-    OutOfMemoryError,
-    ReadOnlyError,
     RedisError,
-    ResponseError,
 )
 from redis.retry import Retry
 
 from dials_async.addresses import REDIS_VARIABLE, without_password
 from dials_async.errors import StoreError, StoreUnreachableError
+from dials_async.store.redis_errors import first_line, may_pass, reason_of, refuses_for_now
 
 logger = logging.getLogger("dials_async.store")
 
@@ -73,6 +70,7 @@ class RedisLink:
         self._give_up = give_up or threading.Event()
         self._outage = threading.Lock()  # guards the next
         self._gone_since: float | None = None
+        self._waiting = 0  # calls that are tried again
         try:
             # Any: the types of redis-py allow for an asynchronous answer everywhere.
             self.client: Any = redis.Redis.from_url(
@@ -85,6 +83,7 @@ class RedisLink:
                 socket_read_size=_READ_BYTES,
                 retry=Retry(NoBackoff(), 0),  # its own retries know neither give_up nor close
             )
+            self.client.connection_pool.make_connection()  # only now it looks at the options behind '?'
         except (ValueError, TypeError) as error:  # their text may quote what is wrong: the password, say
             raise StoreError(
                 f"not a URL of a Redis: {self.shown} ({type(error).__name__}); "
@@ -102,37 +101,43 @@ class RedisLink:
         Raises StoreUnreachableError when Redis is gone for longer than the patience (at the ``first`` call:
         is gone), StoreError when it refuses, or when the wait for it is given up or closed.
         """
-        start, pause_s = time.monotonic(), _FIRST_PAUSE_S
-        while True:
-            self.require_open()
-            try:
-                result = operation(self.client)
-            except Exception as error:
-                # A socket that is closed under a call raises about anything.
+        wait = _Wait(self)
+        try:
+            while True:
                 self.require_open()
-                if not isinstance(error, RedisError | OSError):
-                    raise
-                if not _may_pass(error):
-                    raise StoreError(self._refusal(error)) from None
-                reason = _reason(error)
-                if first and not isinstance(error, BusyLoadingError):
-                    raise StoreUnreachableError(
-                        f"cannot reach Redis at {self.shown}: {reason}; is it running? "
-                        "('dials train' needs no server)"
-                    ) from None
-                self._note_outage(reason)
-                if time.monotonic() - start >= self._patience_s:
-                    raise StoreUnreachableError(
-                        f"lost Redis at {self.shown}: {reason}, for {time.monotonic() - start:.0f} s; "
-                        "start it again, then resume"
-                    ) from None
-                if not self._pause(pause_s * random.uniform(0.5, 1.0), start):
-                    raise StoreError(f"stopped while Redis at {self.shown} was gone: {reason}") from None
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            else:
-                if self._gone_since is not None:
-                    self._note_return()
-                return result
+                try:
+                    result = operation(self.client)
+                except Exception as error:
+                    # A socket that is closed under a call raises about anything.
+                    self.require_open()
+                    if not isinstance(error, RedisError | OSError):
+                        raise
+                    self._bear(error, wait, first)
+                else:
+                    wait.over()
+                    return result
+        finally:
+            wait.given_up()
+
+    def _bear(self, error: RedisError | OSError, wait: "_Wait", first: bool) -> None:
+        """Wait until the next try; raises as ``call`` if there is none."""
+        if not may_pass(error):
+            raise StoreError(self._refusal(error)) from None
+        refuses = refuses_for_now(error)
+        reason = reason_of(error)
+        if first and not refuses:
+            raise StoreUnreachableError(
+                f"cannot reach Redis at {self.shown}: {reason}; is it running? "
+                "('dials train' needs no server)"
+            ) from None
+        wait.begin("refuses for now" if refuses else "is gone", reason)
+        if wait.seconds >= self._patience_s:
+            raise StoreUnreachableError(
+                f"lost Redis at {self.shown}: {reason}, for {wait.seconds:.0f} s; "
+                f"{'mend it' if refuses else 'start it again'}, then resume"
+            ) from None
+        if not self._pause(wait.next_pause_s(), wait.start):
+            raise StoreError(f"stopped while waiting for Redis at {self.shown}: {reason}") from None
 
     def script(self, text: str) -> Callable[[Sequence[str], Sequence[Any]], Any]:
         """A function of keys and arguments that runs this Lua script by its hash; errors as ``call``."""
@@ -146,7 +151,7 @@ class RedisLink:
 
     @property
     def answers(self) -> bool:
-        """Whether Redis answered the last call."""
+        """Whether Redis serves: no call waits for it, and the last one was not given up."""
         return self._gone_since is None
 
     def require_open(self) -> None:
@@ -168,31 +173,36 @@ class RedisLink:
                 break  # the next try says so
         return not self._give_up.is_set()
 
-    def _note_outage(self, reason: str) -> None:
-        """Say it once, not for every thread and try."""
+    def note_wait(self, what: str, reason: str) -> None:
+        """One more call waits. It is said once, not for every thread and try."""
         with self._outage:
+            self._waiting += 1
             if self._gone_since is not None:
                 return
             self._gone_since = time.monotonic()
         logger.warning(
-            "Redis at %s is gone: %s; trying again for %.0f s", self.shown, reason, self._patience_s
+            "Redis at %s %s: %s; trying again for %.0f s", self.shown, what, reason, self._patience_s
         )
 
-    def _note_return(self) -> None:
+    def note_end_of_wait(self, waited: bool, served: bool) -> None:
+        """A call ended, which had ``waited`` or not: ``served``, or given up.
+
+        Redis may refuse writes and serve reads: it is back when no call waits any more.
+        """
         with self._outage:
+            self._waiting -= waited
+            if not served or self._waiting or self._gone_since is None:
+                return
             since, self._gone_since = self._gone_since, None
-            self.reconnects += since is not None
-        if since is not None:
-            logger.warning("Redis at %s is back after %.1f s", self.shown, time.monotonic() - since)
+            self.reconnects += 1
+        logger.warning("Redis at %s is back after %.1f s", self.shown, time.monotonic() - since)
 
     def _refusal(self, error: Exception) -> str:
-        place, text = f"Redis at {self.shown}", _first_line(error)
+        place, text = f"Redis at {self.shown}", first_line(error)
         if isinstance(error, AuthenticationError):
             return f"{place} refuses the login: {text}; {REDIS_VARIABLE} is redis://user:password@host:port/0"
         if isinstance(error, AuthorizationError | NoPermissionError):
             return f"{place} does not let this user: {text}"
-        if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in text:
-            return f"{place} is out of memory: raise its maxmemory, or delete old runs, then resume"
         if "DB index" in text or text == "Invalid Database":
             return f"{place} has no database of this number ({text})"
         if text.startswith("LOST"):
@@ -205,29 +215,33 @@ class RedisLink:
         return f"{place} refuses: {text}"
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether the same call can be right later: an outage, not a refusal."""
-    if isinstance(error, AuthenticationError | AuthorizationError):  # redis-py counts them as outages
-        return False
-    # After a failover the old connections lead to a server that is read-only now.
-    return not isinstance(error, ResponseError | InvalidResponse) or isinstance(error, ReadOnlyError)
+class _Wait:
+    """How long one call has been tried, and whether it is one of those that wait."""
 
+    def __init__(self, link: RedisLink) -> None:
+        self.start = time.monotonic()
+        self._link = link
+        self._pause_s = _FIRST_PAUSE_S
+        self._waits = False
 
-def _reason(error: Exception) -> str:
-    """Why Redis cannot be reached, in few words."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, BusyLoadingError):
-            return "it is still loading its data"
-        if isinstance(cause, redis.TimeoutError | TimeoutError):
-            return "no answer in time"
-        if isinstance(cause, socket.gaierror):
-            return "this host name is not known"
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
-        cause = cause.__cause__ or cause.__context__
-    return _first_line(error)
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
 
+    def next_pause_s(self) -> float:
+        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        return pause_s * random.uniform(0.5, 1.0)
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    def begin(self, what: str, reason: str) -> None:
+        if not self._waits:
+            self._waits = True
+            self._link.note_wait(what, reason)
+
+    def over(self) -> None:
+        if self._waits or not self._link.answers:
+            self._link.note_end_of_wait(self._waits, served=True)
+        self._waits = False
+
+    def given_up(self) -> None:
+        if self._waits:
+            self._link.note_end_of_wait(True, served=False)

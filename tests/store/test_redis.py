@@ -371,25 +371,113 @@ def test_another_schema(redis_server: RedisServer, open_store: OpenStore, run: s
     assert "start another run" in line
 
 
-def test_a_server_out_of_memory_refuses_and_nothing_is_changed(
-    own_server: RedisServer, open_store: OpenStore
+Client = Any
+Spoiling = tuple[Callable[[Client, Path], object], Callable[[Client], object], str]
+
+
+def cannot_save(client: Client, folder: Path) -> None:
+    """A snapshot that fails, as on a full disk: a folder is in its place."""
+    (folder / client.config_get("dbfilename")["dbfilename"]).mkdir()
+    client.config_set("save", "3600 1")
+    client.config_set("stop-writes-on-bgsave-error", "yes")
+    client.bgsave()
+    assert eventually(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
+
+
+def never_ending(client: Client, _: Path) -> None:
+    """A script of somebody else's."""
+    client.config_set("busy-reply-threshold", "50")
+    url = client.connection_pool.connection_kwargs
+    other = redis.Redis(host=url["host"], port=url["port"], password=url["password"])
+
+    def run() -> None:
+        with suppress(redis.RedisError):
+            other.eval("while true do end", 0)
+
+    threading.Thread(target=run, daemon=True).start()
+
+    def is_busy() -> bool:
+        try:
+            client.ping()
+        except redis.ResponseError:
+            return True
+        return False
+
+    assert eventually(is_busy)
+
+
+SPOILED: dict[str, Spoiling] = {
+    "memory": (
+        lambda client, _: client.config_set("maxmemory", "1mb"),
+        lambda client: client.config_set("maxmemory", "0"),
+        "out of memory: raise its maxmemory",
+    ),
+    "disk": (
+        cannot_save,
+        lambda client: client.config_set("stop-writes-on-bgsave-error", "no"),
+        "cannot write its data to disk",
+    ),
+    "script": (never_ending, lambda client: client.script_kill(), "busy with somebody's script"),
+    "replicas": (
+        lambda client, _: client.config_set("min-replicas-to-write", "1"),
+        lambda client: client.config_set("min-replicas-to-write", "0"),
+        "too few of its replicas",
+    ),
+    "replica": (
+        lambda client, _: client.replicaof("127.0.0.1", "1"),
+        lambda client: client.replicaof("NO", "ONE"),
+        "it is a replica",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_a_server_that_refuses_for_now_is_waited_for(
+    what: str, own_server: RedisServer, open_store: OpenStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = filled(open_store(own_server), 2)
-    assert isinstance(store, RedisStore)
-    snapshot = store.snapshot()
-    store._link.client.config_set("maxmemory", "1mb")
-    start = time.monotonic()
-    for call in (
+    # Given a server that takes no writes, as an operator's mistake or a full disk makes it
+    spoil, mend, reason = SPOILED[what]
+    store, other = filled(open_store(own_server), 2), open_store(own_server)
+    client = other._link.client
+    spoil(client, own_server.folder)
+    calls = (
         lambda: store.commit_group(group_state(2)),
         lambda: store.commit_aip(aip_state(2)),
         lambda: store.append_record("evaluation", {"id": "new"}),
-    ):
-        with pytest.raises(StoreError, match="out of memory: raise its maxmemory") as caught:
-            call()
-        assert "cret" not in str(caught.value)
-    assert time.monotonic() - start < LONG_S  # not tried again for as long as the patience lasts
-    # What is there can be read; after the remedy it goes on
-    assert (store.weights(0, 1) == 1).all()
+    )
+    with caplog.at_level(logging.WARNING, "dials_async.store"), ThreadPoolExecutor() as threads:
+        # When processes write meanwhile
+        waiting = [threads.submit(call) for call in calls]
+        try:
+            said = eventually(lambda: not store._link.answers)
+            done, lines = (
+                [call for call in waiting if call.done()],
+                [line.getMessage() for line in caplog.records],
+            )
+        finally:
+            mend(client)
+        # Then it is said why, once, and after the remedy they go on
+        for call in waiting:
+            call.result(LONG_S)
+    assert said
+    assert not done
+    assert len(lines) == 1
+    assert "refuses for now" in lines[0]
+    assert reason in lines[0]
+    assert "cret" not in lines[0]
+    assert store.group_version(0) == 2
+
+
+def test_a_refusal_that_outlasts_the_patience_is_an_outage(
+    own_server: RedisServer, open_store: OpenStore
+) -> None:
+    store = filled(open_store(own_server, patience_s=0.5), 2)
+    assert isinstance(store, RedisStore)
+    snapshot = store.snapshot()
+    store._link.client.config_set("maxmemory", "1mb")
+    with pytest.raises(StoreUnreachableError, match=r"out of memory.*mend it, then resume"):
+        store.commit_group(group_state(2))
+    # What is there can be read; nothing of it was changed
     store._link.client.config_set("maxmemory", "0")
     assert plain(store.snapshot()) == plain(snapshot)
     store.commit_group(group_state(2))
