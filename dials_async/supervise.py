@@ -28,6 +28,8 @@ _BUFFER_BYTES = 64 * 1024
 _PIECE_BYTES = select.PIPE_BUF  # a pipe that polls as writable takes so much without blocking, in one piece
 _TAIL_BYTES = 8 * 1024
 _PARENT_DIED = signal.SIGUSR1  # not SIGTERM: the end of our parent is no "second signal"
+#: Ends that somebody else caused: they say nothing about the child.
+_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 _SIGNAL_NAMES = {number.value: number.name for number in signal.Signals}
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 # Only Linux has it. Loaded before any fork: the hook between fork and exec must not take locks.
@@ -47,6 +49,8 @@ class Limits:
     first_delay_s: float = 0.5  # doubled by every quick death
     longest_delay_s: float = 10.0
     stop_s: float = 4.0  # from SIGTERM to SIGKILL
+    max_deaths: int = 5  # within ``window_s``, however long each life was: a slow loop of crashes
+    window_s: float = 300.0
 
 
 def supervise(
@@ -183,6 +187,7 @@ class _Supervisor:
 
     def run(self, ends_with_child: bool) -> int:
         limits, crashes, first_cause, delay_s = self._limits, 0, "", 0.0
+        deaths: list[tuple[float, str]] = []  # the recent ones, with their causes
         while self._told_at == math.inf:
             code, lived_s, cause = self._live()
             if code == 0 and not ends_with_child:
@@ -197,6 +202,16 @@ class _Supervisor:
                 first_cause, delay_s = cause, limits.first_delay_s / 2
             if crashes >= limits.max_crashes:
                 self._err.say(f"{self._name}: died {crashes} times in a row, giving up; first: {first_cause}")
+                return 1
+            now = time.monotonic()
+            if code not in _FROM_OUTSIDE:
+                deaths.append((now, cause))
+            deaths = [death for death in deaths if now - death[0] <= limits.window_s]
+            if len(deaths) >= limits.max_deaths:
+                self._err.say(
+                    f"{self._name}: died {len(deaths)} times within {now - deaths[0][0]:.0f} s, giving up; "
+                    f"first: {deaths[0][1]}"
+                )
                 return 1
             delay_s = min(2 * delay_s, limits.longest_delay_s)
             self._err.say(f"{self._name}: died ({cause}); starting it again in {delay_s:g} s")

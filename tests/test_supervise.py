@@ -61,7 +61,8 @@ def _hang_ups_count() -> Iterator[None]:
 
 def command(argv: list[str] | str, **options: Any) -> list[str]:
     """The command line of a wrapper of ``argv`` (a string: a shell script), fast unless told otherwise."""
-    limits = {"max_crashes": 3, "first_delay_s": 0.01, "stop_s": LONG_S} | options.pop("limits", {})
+    limits = {"max_crashes": 3, "first_delay_s": 0.01, "stop_s": LONG_S, "max_deaths": 1000}
+    limits |= options.pop("limits", {})
     argv = ["sh", "-c", argv] if isinstance(argv, str) else argv
     return [sys.executable, "-c", WRAPPER, json.dumps({"argv": argv, "limits": limits, **options})]
 
@@ -299,6 +300,28 @@ def test_a_steady_life_begins_the_count_anew(start: Start, tmp_path: Path) -> No
     returncode, _, err = finished(start(script, limits={"max_crashes": 1, "steady_s": 0.1}))
     assert returncode == 2
     assert err[:-1] == ["worker: died (exit code 1); starting it again in 0.01 s"] * 4
+
+
+def test_a_slow_loop_of_crashes_ends_with_its_first_cause(start: Start, tmp_path: Path) -> None:
+    """Steady lives begin the count of quick deaths anew, and would be started for ever."""
+    count = tmp_path / "count"
+    script = f"echo 1 >> {count}; sleep 0.15; echo cause $(wc -l < {count}) >&2; exit 1"
+    limits = {"max_crashes": 1, "steady_s": 0.1, "max_deaths": 4, "window_s": LONG_S}
+    returncode, _, err = finished(start(script, limits=limits))
+    assert returncode == 1
+    assert err[-1].startswith("worker: died 4 times within ")
+    assert err[-1].endswith(" s, giving up; first: exit code 1: cause 1")
+
+
+def test_deaths_long_ago_and_kills_from_outside_are_not_held_against_a_child(
+    start: Start, tmp_path: Path
+) -> None:
+    for death, window_s in (("exit 1", 0.1), ("kill -9 $$", LONG_S)):
+        count = tmp_path / f"count{window_s}"
+        script = f"echo 1 >> {count}; [ $(wc -l < {count}) = 6 ] && exit 2; sleep 0.15; {death}"
+        limits = {"max_crashes": 1, "steady_s": 0.1, "max_deaths": 3, "window_s": window_s}
+        returncode, _, err = finished(start(script, limits=limits))
+        assert returncode == 2, err
 
 
 def test_what_a_dead_child_leaves_behind_ends_too(start: Start, tmp_path: Path) -> None:
@@ -578,4 +601,4 @@ def test_ending_honcho_ends_all(
 
 
 def test_limits_are_those_of_the_documentation() -> None:
-    assert Limits() == Limits(5, 10.0, 0.5, 10.0, 4.0)
+    assert Limits() == Limits(5, 10.0, 0.5, 10.0, 4.0, 5, 300.0)

@@ -3,11 +3,13 @@
 Written by one process: the one that trains an embedded run, or the keeper of a distributed one.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dials_async.errors import CheckpointError, UsageError
 from dials_async.report import write_report
 from dials_async.run_context import RunContext
 from dials_async.runtime.folder import CHECKPOINTS
@@ -16,6 +18,11 @@ from dials_async.runtime.results import write_progress, write_results
 from dials_async.runtime.wiring import fingerprint_of
 from dials_async.store.base import Store
 from dials_async.store.checkpoint import load_checkpoint, save_checkpoint
+
+logger = logging.getLogger(__name__)
+
+#: Seconds until tables that could not be written are tried again; checkpoints wait until the next is due.
+AGAIN_S = 5.0
 
 
 class RunFiles:
@@ -36,21 +43,41 @@ class RunFiles:
         self._every_s = context.config.runtime.checkpoint_seconds
         self._next_save = time.monotonic() + self._every_s
         self._rows = -1
+        self._next_tables = time.monotonic()
+        self._failing: set[str] = set()  # what the disk did not take the last time
         self.live = LiveState(folder, context.metrics, look)
 
     def update(self) -> None:
-        """Write what is due: a checkpoint, the tables after an evaluation. Call it several times a second."""
+        """Write what is due: a checkpoint, the tables after an evaluation. Call it several times a second.
+
+        What the disk does not take is tried again later, and said once: training goes on.
+        """
         if time.monotonic() >= self._next_save:
-            self.save_checkpoint()
+            self._try(self.save_checkpoint)
         self.live.update()
-        self.write_tables()
+        if time.monotonic() >= self._next_tables:
+            self._try(self.write_tables)
+
+    def _try(self, write: Callable[[], None]) -> None:
+        name = write.__name__
+        try:
+            write()
+        except (CheckpointError, UsageError, OSError) as error:
+            self._next_tables = time.monotonic() + AGAIN_S
+            if name not in self._failing:
+                logger.warning("%s; training goes on, and this is tried again", error)
+            self._failing.add(name)
+        else:
+            if name in self._failing:
+                logger.warning("%s can be written to again", self._folder)
+            self._failing.discard(name)
 
     def write_tables(self) -> None:
         """Write metrics.csv and refreshes.csv if there is something new."""
         rows = len(self._context.store.records("evaluations"))
         if rows != self._rows and self._folder.is_dir():
-            self._rows = rows
             write_progress(self._context, self._folder)
+            self._rows = rows
 
     def save_checkpoint(self) -> None:
         """Write a checkpoint now, if anything was committed. Raises CheckpointError if the disk refuses."""

@@ -1,20 +1,31 @@
 """What ends a run: its first cause is reported, and nothing is half-written."""
 
 import itertools
+import logging
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dials_async.errors import ConfigError, DialsError, InterruptedRunError, TrainingError, UsageError
+from dials_async.errors import (
+    CheckpointError,
+    ConfigError,
+    DialsError,
+    InterruptedRunError,
+    TrainingError,
+    UsageError,
+)
 from dials_async.evaluation.evaluator import Evaluator
 from dials_async.influence.sampler import GsSampler
 from dials_async.learning.learner import GroupLearner
 from dials_async.rollout.worker import RolloutWorker
-from dials_async.runtime import training
+from dials_async.runtime import files, training
 from dials_async.runtime.embedded import EmbeddedRun
+from dials_async.runtime.files import has_checkpoint
 from dials_async.runtime.folder import locked
 from runtime.small import session, small_config
 
@@ -106,6 +117,58 @@ def test_an_error_while_watching_leaves_no_thread_behind(tmp_path: Path) -> None
         run.wait(watch)
     names = {part.name for part in run._parts}
     assert [thread.name for thread in threading.enumerate() if thread.name in names] == []
+
+
+class FullDisk:
+    """A disk that takes no checkpoint and no table until it is freed; the real functions otherwise."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_full, self.refused = True, 0
+        monkeypatch.setattr(files, "AGAIN_S", 0.0)
+        for name in ("save_checkpoint", "write_progress"):
+            monkeypatch.setattr(files, name, partial(self._write, getattr(files, name)))
+
+    def _write(self, write: Callable[..., Any], *arguments: Any) -> Any:
+        if not self.is_full:
+            return write(*arguments)
+        self.refused += 1
+        raise CheckpointError("cannot write: no space left on device")
+
+
+def test_a_full_disk_does_not_end_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a run that saves all the time, on a full disk
+    disk = FullDisk(monkeypatch)
+    (tmp_path / "run").mkdir()
+    run = EmbeddedRun("full", small_config("runtime.checkpoint_seconds=0.01"), tmp_path / "run", resume=False)
+
+    def free_it_later() -> None:
+        disk.is_full = disk.refused < 2
+
+    # When it trains, and the disk is freed after a while
+    run.start()
+    with caplog.at_level(logging.WARNING):
+        assert run.wait(free_it_later)
+    # Then it trained to its end, said what was wrong once for each kind of file, and wrote them after that
+    assert disk.refused >= 2
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("no space left on device; training goes on" in line for line in lines) <= 2
+    assert any("training goes on" in line for line in lines)
+    assert any("can be written to again" in line for line in lines)
+    assert has_checkpoint(tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.csv").is_file()
+
+
+def test_a_last_checkpoint_that_cannot_be_written_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FullDisk(monkeypatch)
+    (tmp_path / "run").mkdir()
+    run = EmbeddedRun("full", small_config(), tmp_path / "run", resume=False)
+    run.start()
+    with pytest.raises(CheckpointError, match="no space left"):
+        run.wait(lambda: None)
 
 
 def test_a_run_that_is_being_trained_cannot_be_resumed(runs_folder: Path) -> None:
