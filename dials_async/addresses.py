@@ -1,13 +1,24 @@
 """Where the servers are: URLs and ports from the environment, and how to show a URL safely."""
 
 import os
+from collections.abc import Callable
 from urllib.parse import urlsplit, urlunsplit
 
 from dials_async.errors import ConfigError
 
 AMQP_VARIABLE, REDIS_VARIABLE = "DIALS_AMQP_URL", "DIALS_REDIS_URL"
-_AMQP_PORT, REDIS_PORT_VARIABLE = "DIALS_AMQP_PORT", "DIALS_REDIS_PORT"
-_AMQP_METRICS_PORT, _PROMETHEUS_PORT = "DIALS_AMQP_METRICS_PORT", "DIALS_PROMETHEUS_PORT"
+
+# Not DIALS_..._PORT: Kubernetes sets that to a URL where a Service is called dials-redis, say.
+_AMQP_PORT, REDIS_PORT_VARIABLE = "DIALS_PORT_AMQP", "DIALS_PORT_REDIS"
+_AMQP_METRICS_PORT, _PROMETHEUS_PORT = "DIALS_PORT_AMQP_METRICS", "DIALS_PORT_PROMETHEUS"
+
+#: What they were called before.
+_FORMER = {
+    _AMQP_PORT: "DIALS_AMQP_PORT",
+    REDIS_PORT_VARIABLE: "DIALS_REDIS_PORT",
+    _AMQP_METRICS_PORT: "DIALS_AMQP_METRICS_PORT",
+    _PROMETHEUS_PORT: "DIALS_PROMETHEUS_PORT",
+}
 
 
 def amqp_url() -> str:
@@ -15,8 +26,9 @@ def amqp_url() -> str:
 
     Raises ConfigError.
     """
-    default = f"amqp://guest:guest@127.0.0.1:{amqp_port()}/%2F"
-    return _from_environment(AMQP_VARIABLE, default, ("amqp", "amqps"))
+    return _from_environment(
+        AMQP_VARIABLE, lambda: f"amqp://guest:guest@127.0.0.1:{amqp_port()}/%2F", ("amqp", "amqps")
+    )
 
 
 def redis_url() -> str:
@@ -24,51 +36,60 @@ def redis_url() -> str:
 
     Raises ConfigError.
     """
-    return _from_environment(REDIS_VARIABLE, f"redis://127.0.0.1:{redis_port()}/0", ("redis", "rediss"))
+    return _from_environment(
+        REDIS_VARIABLE, lambda: f"redis://127.0.0.1:{redis_port()}/0", ("redis", "rediss")
+    )
 
 
 def amqp_port() -> int:
-    """$DIALS_AMQP_PORT, where a private RabbitMQ listens; its usual port without it. Raises ConfigError."""
+    """$DIALS_PORT_AMQP, where a private RabbitMQ listens; its usual port without it. Raises ConfigError."""
     return _port(_AMQP_PORT, 5672)
 
 
 def redis_port() -> int:
-    """$DIALS_REDIS_PORT, where a private Redis listens; its usual port without it. Raises ConfigError."""
+    """$DIALS_PORT_REDIS, where a private Redis listens; its usual port without it. Raises ConfigError."""
     return _port(REDIS_PORT_VARIABLE, 6379)
 
 
 def amqp_metrics_port() -> int:
-    """$DIALS_AMQP_METRICS_PORT, where a private RabbitMQ serves its metrics. Raises ConfigError."""
+    """$DIALS_PORT_AMQP_METRICS, where a private RabbitMQ serves its metrics. Raises ConfigError."""
     return _port(_AMQP_METRICS_PORT, 17692)
 
 
 def prometheus_port() -> int:
-    """$DIALS_PROMETHEUS_PORT, where a private Prometheus listens. Raises ConfigError."""
+    """$DIALS_PORT_PROMETHEUS, where a private Prometheus listens. Raises ConfigError."""
     return _port(_PROMETHEUS_PORT, 17090)
 
 
 def without_password(url: str) -> str:
-    """``url`` as it may be printed: the password, and whatever follows '?', left out."""
+    """``url`` as it may be printed: the password, and whatever follows '?', left out.
+
+    So is a user without a password: it may be a password in the wrong place.
+    """
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
         host = f"[{host}]" if ":" in host else host
         place = f"{host}:{parts.port}" if parts.port else host
-        user = f"{parts.username}@" if parts.username else ""
+        user = f"{parts.username}@" if parts.username and parts.password else ""
     except ValueError:  # a port that is no number, say: nothing of it is safe to show
         return "(not a URL)"
     return urlunsplit((parts.scheme, user + place, parts.path, "", ""))
 
 
 def _port(variable: str, default: int) -> int:
-    text = os.environ.get(variable) or str(default)
+    text = os.environ.get(variable)
+    former = os.environ.get(_FORMER[variable], "")
+    if not text and former.isdecimal():
+        raise ConfigError(f"{_FORMER[variable]} = {former}: is called {variable} now")
+    text = text or str(default)
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise ConfigError(f"{variable} = {text}: expected a port, 1 to 65535")
     return int(text)
 
 
-def _from_environment(variable: str, default: str, schemes: tuple[str, ...]) -> str:
-    url = os.environ.get(variable) or default
+def _from_environment(variable: str, default: Callable[[], str], schemes: tuple[str, ...]) -> str:
+    url = os.environ.get(variable) or default()
     try:
         parts = urlsplit(url)
         good = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)

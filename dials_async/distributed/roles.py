@@ -12,7 +12,7 @@ from dials_async.distributed.leases import Leases
 from dials_async.evaluation.evaluator import Evaluator
 from dials_async.influence.sampler import GsSampler
 from dials_async.rollout.worker import RolloutWorker
-from dials_async.runtime.wiring import cores
+from dials_async.runtime.machine import cores
 
 #: Seconds between tries to get a lease that another process has.
 STANDBY_S = 1.0

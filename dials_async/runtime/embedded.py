@@ -23,11 +23,10 @@ from dials_async.metrics.instruments import Metrics
 from dials_async.rollout.worker import RolloutWorker
 from dials_async.runtime.files import RunFiles, restore_checkpoint
 from dials_async.runtime.live import FAILED, STOPPED, Look
-from dials_async.runtime.machine import memory_mib
+from dials_async.runtime.machine import cores, memory_mib
 from dials_async.runtime.run_state import run_state
 from dials_async.runtime.wiring import (
     committed_steps,
-    cores,
     declare_queues,
     fingerprint_of,
     is_complete,

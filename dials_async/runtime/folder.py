@@ -1,7 +1,6 @@
 """The folder of a run, runs/NAME/: making it, finding it, and writing its files whole or not at all."""
 
 import csv
-import fcntl
 import io
 import json
 import os
@@ -14,6 +13,7 @@ from typing import Any
 
 from dials_async.config import Config, config_from_dict
 from dials_async.errors import ConfigError, RunExistsError, RunNotFoundError, UsageError
+from dials_async.locking import lock
 
 CONFIG, METRICS, REFRESHES, SUMMARY, SCENE, LIVE = (
     "config.toml",
@@ -90,11 +90,9 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises UsageError if another one has it.
     """
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        handle = lock(folder)
     except BlockingIOError:
-        os.close(handle)
         raise UsageError(f"the run '{folder.name}' is being trained by another process") from None
     try:
         yield

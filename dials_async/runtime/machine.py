@@ -1,6 +1,7 @@
 """What a run was made on: processor, memory, system, versions of the libraries."""
 
 import hashlib
+import math
 import os
 import platform
 import resource
@@ -18,10 +19,45 @@ def machine() -> dict[str, Any]:
     """The machine, for summaries and benchmarks."""
     return {
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
     }
+
+
+def cores() -> int:
+    """Cores that this process may use: of the machine, fewer where its affinity or its container says so."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = _container_cores(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    return max(1, math.ceil(min(there, limit)))
+
+
+def _container_cores(root: Path, membership: Path) -> float:
+    """Cores that control groups (version 2 or 1) leave this process; infinite without a limit."""
+    try:
+        lines = [line.split(":", 2) for line in membership.read_text(encoding="utf-8").splitlines()]
+    except OSError:  # not Linux
+        return math.inf
+    least = math.inf
+    for _, controllers, own in lines:
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        base = root / "cpu" if controllers else root
+        for folder in (base / own.lstrip("/"), *(base / own.lstrip("/")).parents):
+            if folder.is_relative_to(base):
+                least = min(least, _share(folder))
+    return least
+
+
+def _share(folder: Path) -> float:
+    """The limit of one control group, in cores."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        with suppress(OSError, ValueError):  # no such file, or "max": no limit
+            words = " ".join((folder / name).read_text(encoding="ascii") for name in names).split()
+            quota, period = int(words[0]), int(words[1])
+            if quota > 0 and period > 0:  # version 1 writes -1 for no limit
+                return quota / period
+    return math.inf
 
 
 def library_versions() -> dict[str, str]:

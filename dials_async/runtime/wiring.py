@@ -1,6 +1,5 @@
 """From a configuration to the context of a process: what an embedded run and every daemon have in common."""
 
-import os
 from dataclasses import replace
 
 from dials_async.config import Config
@@ -104,8 +103,3 @@ def is_complete(context: RunContext) -> bool:
     evaluated = any(record["final"] and record["steps"] == total for record in store.records("evaluations"))
     versions = [store.group_version(group.index) for group in context.groups]
     return evaluated and min(versions) >= context.clock.n_updates
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

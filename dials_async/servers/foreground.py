@@ -4,7 +4,6 @@ Where a server is named by its URL nothing is started, so that one Procfile fits
 training: without Prometheus, or a port for RabbitMQ's metrics, a line says so and all else goes on.
 """
 
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from dials_async.addresses import (
     without_password,
 )
 from dials_async.errors import DialsError, ServerError
+from dials_async.locking import lock
 from dials_async.metrics.targets import register
 from dials_async.servers.private import HOST, PrivateServer, require_free_port
 from dials_async.servers.prometheus import PrometheusServer
@@ -76,9 +76,8 @@ def private_server(kind: str, folder: Path | None = None) -> PrivateServer:
 
 def _run(kind: str, server: PrivateServer) -> int:
     server.folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(server.folder, os.O_RDONLY)  # held as long as this process lives
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(server.folder)  # held as long as this process lives
     except BlockingIOError:
         raise ServerError(
             f"another {kind} has its data in {server.folder}: choose another DIALS_RUNS"
@@ -105,7 +104,7 @@ def _metrics_port(server: PrivateServer) -> int | None:
         try:
             require_free_port(HOST, server.metrics_port, "RabbitMQ's metrics")
         except ServerError as error:
-            _say(f"{error}; going on without them (DIALS_AMQP_METRICS_PORT)")
+            _say(f"{error}; going on without them (DIALS_PORT_AMQP_METRICS)")
             server.metrics_port = None
         return server.metrics_port
     return server.port if isinstance(server, PrometheusServer) else None

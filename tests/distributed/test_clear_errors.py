@@ -110,6 +110,46 @@ def test_an_address_that_is_no_url(
     assert f"{variable} is not a URL of the form" in only_line(dials("status", run), 2)
 
 
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_port(
+    dials: Dials, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(run, small_config())
+    for name in ("AMQP", "REDIS", "PROMETHEUS"):
+        monkeypatch.setenv(f"DIALS_{name}_PORT", "tcp://10.0.0.1:6379")
+    assert dials("status", run).exit_code == 0
+
+
+def test_a_port_is_read_only_where_it_is_used(
+    dials: Dials, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create(run, small_config())
+    for name in ("AMQP", "REDIS"):  # the URLs are set
+        monkeypatch.setenv(f"DIALS_PORT_{name}", "seventeen")
+    assert dials("status", run).exit_code == 0
+    monkeypatch.delenv("DIALS_REDIS_URL")
+    assert "DIALS_PORT_REDIS = seventeen: expected a port" in only_line(dials("status", run), 2)
+
+
+def test_the_name_that_a_port_had_before_is_refused(dials: Dials, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DIALS_REDIS_URL", raising=False)
+    monkeypatch.setenv("DIALS_REDIS_PORT", "17379")
+    assert "DIALS_REDIS_PORT = 17379: is called DIALS_PORT_REDIS now" in only_line(dials("status"), 2)
+
+
+def test_an_option_of_the_url_that_redis_does_not_know(
+    dials: Dials, redis_server: PrivateServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIALS_REDIS_URL", f"{redis_server.url}?patience={SECRET}")
+    assert "not a URL of a Redis" in only_line(dials("status"), 1)
+
+
+def test_a_password_in_the_place_of_the_user_is_not_shown(
+    dials: Dials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIALS_REDIS_URL", f"redis://{SECRET}@127.0.0.1:{lasting_port()}/0")
+    assert "connection refused" in only_line(dials("status"), 1)
+
+
 @pytest.mark.parametrize(
     "words", [("status",), ("forget",), ("worker", "rollout", "--run"), ("worker", "keeper", "--run")]
 )

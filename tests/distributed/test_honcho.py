@@ -157,7 +157,7 @@ def test_a_process_that_keeps_crashing_ends_the_run_with_its_first_cause(tmp_pat
 
 
 def test_without_servers_a_command_says_so_and_names_the_embedded_default(tmp_path: Path) -> None:
-    environment = {**os.environ, "DIALS_REDIS_PORT": "1", "DIALS_AMQP_PORT": "1"}
+    environment = {**os.environ, "DIALS_PORT_REDIS": "1", "DIALS_PORT_AMQP": "1"}
     for words in (("status",), ("status", "x"), ("init", "warehouse-4", "--run", "x"), ("forget", "x")):
         done = subprocess.run(
             [sys.executable, "-m", "dials_async", *words],

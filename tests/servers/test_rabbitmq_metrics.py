@@ -116,7 +116,7 @@ def test_a_taken_port_costs_the_metrics_and_not_the_server(tmp_path: Path) -> No
         with pytest.raises(ServerError, match=f"RabbitMQ's metrics cannot listen on 127.0.0.1:{taken}"):
             RabbitServer(tmp_path / "one", lasting_port(), metrics_port=taken).start()
         runs, port = tmp_path / "runs", lasting_port()
-        ports = {"DIALS_RUNS": str(runs), "DIALS_AMQP_PORT": str(port), "DIALS_AMQP_METRICS_PORT": str(taken)}
+        ports = {"DIALS_RUNS": str(runs), "DIALS_PORT_AMQP": str(port), "DIALS_PORT_AMQP_METRICS": str(taken)}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("DIALS_")}
         process = subprocess.Popen(
             [sys.executable, "-m", "dials_async", "server", "rabbitmq"],

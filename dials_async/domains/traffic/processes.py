@@ -205,9 +205,15 @@ def _wait_for_exit(process: subprocess.Popen[bytes], seconds: float) -> None:
     """Wait until the process is gone, at most so long; it stays a zombie, so that its group is its own."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+        if _has_ended(process):
             return
         time.sleep(EXIT_POLL_S)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    if not hasattr(os, "waitid"):  # macOS: it is reaped at once, and its group's number may be another's soon
+        return process.poll() is not None
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 class ProcessPool:
