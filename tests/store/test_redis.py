@@ -414,7 +414,7 @@ SPOILED: dict[str, Spoiling] = {
     ),
     "disk": (
         cannot_save,
-        lambda client: client.config_set("stop-writes-on-bgsave-error", "no"),
+        lambda client: client.config_set("save", ""),  # nor would it end without a last snapshot
         "cannot write its data to disk",
     ),
     "script": (never_ending, lambda client: client.script_kill(), "busy with somebody's script"),
