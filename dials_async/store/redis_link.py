@@ -14,6 +14,7 @@ from redis.commands.core import Script
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
+    BusyLoadingError,
     InvalidResponse,
     NoPermissionError,
     RedisError,
@@ -125,6 +126,8 @@ class RedisLink:
             raise StoreError(self._refusal(error)) from None
         refuses = refuses_for_now(error)
         reason = reason_of(error)
+        if first and refuses and not isinstance(error, BusyLoadingError):
+            raise StoreUnreachableError(f"Redis at {self.shown} refuses for now: {reason}") from None
         if first and not refuses:
             raise StoreUnreachableError(
                 f"cannot reach Redis at {self.shown}: {reason}; is it running? "

@@ -450,6 +450,8 @@ def test_a_server_that_refuses_for_now_is_waited_for(
         waiting = [threads.submit(call) for call in calls]
         try:
             said = eventually(lambda: not store._link.answers)
+            if what in ("disk", "script"):  # it refuses to answer at all: who comes now is told at once
+                assert reason in refused(own_server.url, unreachable=True)
             done, lines = (
                 [call for call in waiting if call.done()],
                 [line.getMessage() for line in caplog.records],
