@@ -27,8 +27,9 @@ def lock(folder: Path, wait: bool = False) -> int:
             if error.errno != errno.EBADF:
                 raise
             # NFS locks only what is open for writing, which a folder cannot be.
+            file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
             os.close(handle)
-            handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+            handle = file
             fcntl.flock(handle, how)
     except OSError as error:
         if error.errno in _NO_LOCKS:

@@ -45,6 +45,17 @@ def test_where_a_folder_cannot_be_locked_a_file_in_it_is(
     os.close(lock(tmp_path))
 
 
+def test_where_neither_can_be_locked_the_error_is_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", failing(errno.EBADF, folders_only=True))
+    (tmp_path / ".lock").mkdir()
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(IsADirectoryError):
+        lock(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
 def test_without_locks_it_goes_on_and_says_so(
     code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

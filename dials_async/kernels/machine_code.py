@@ -16,6 +16,7 @@ import pickle
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,13 @@ def usable_folder(name: str) -> Path:
     folder = cache_folder() / name
     try:
         new = not folder.exists()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        refusal = _why_not(folder)
+        folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # Others may read it: root makes one for everybody, in an image.
+        folder.mkdir(mode=0o755, exist_ok=True)
+        refusal = _why_not(folder.parent) or _why_not(folder)
         if new:
-            _remove_old_folders(folder)
+            with suppress(OSError):  # another process removes them too
+                _remove_old_folders(folder)
     except OSError as error:
         refusal = error.strerror or str(error)
     if refusal is None:
@@ -70,9 +74,11 @@ def _why_not(folder: Path) -> str | None:
     if not stat.S_ISDIR(status.st_mode):
         return "not a folder"
     if status.st_uid not in (os.geteuid(), 0):
-        return "belongs to another user, whose machine code would run as yours"
+        return f"{folder} belongs to another user, whose machine code would run as yours"
     if status.st_mode & 0o022:
-        return "other users can write to it, and their machine code would run as yours (chmod go-w)"
+        return f"other users can write to {folder}, and their machine code would run as yours (chmod go-w)"
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return f"{folder} cannot be read"
     return None
 
 
@@ -103,7 +109,7 @@ class _SealedFiles(caching.IndexDataCacheFile):
         return hashlib.sha256(data).digest() + data
 
     def _save_index(self, overloads: dict[Any, str]) -> None:
-        data = self._dump((self._version, self._source_stamp, overloads))
+        data = self._dump((self._version, self._source_stamp, self._dump(overloads)))
         with self._open_for_write(self._index_path) as file:
             file.write(data)
 
@@ -112,7 +118,10 @@ class _SealedFiles(caching.IndexDataCacheFile):
             version, stamp, overloads = _unsealed(self._index_path)
         except OSError:  # there is none; where it cannot be read it cannot be written either, which is said
             return {}
-        return overloads if (version, stamp) == (self._version, self._source_stamp) else {}
+        if (version, stamp) != (self._version, self._source_stamp):
+            return {}  # and what another version of Numba has pickled is not looked at
+        found: dict[Any, str] = pickle.loads(overloads[_DIGEST_BYTES:])
+        return found
 
     def _load_data(self, name: str) -> Any:
         return _unsealed(self._data_path(name))
@@ -120,7 +129,8 @@ class _SealedFiles(caching.IndexDataCacheFile):
     def remove(self) -> None:
         """Remove all files of this kernel."""
         for path in Path(self._cache_path).glob(f"{glob.escape(self._index_name.removesuffix('.nbi'))}.*"):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # of another user's: it is passed over every time
+                path.unlink()
 
 
 def _unsealed(path: str) -> Any:
@@ -159,6 +169,8 @@ class KernelCache(caching.FunctionCache):
         """Keep machine code; where that cannot be written it is only said, once a process."""
         try:
             super().save_overload(sig, data)
-        except OSError as error:
+        except (OSError, DamagedFileError) as error:
             folder = Path(self._cache_path).parent
-            _say_once(f"{folder}: compiled kernels cannot be kept: {error.strerror or error}")
+            _say_once(
+                f"{folder}: compiled kernels cannot be kept: {getattr(error, 'strerror', None) or error}"
+            )

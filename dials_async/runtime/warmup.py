@@ -43,7 +43,7 @@ def compile_kernels(config: Config, quiet: bool = False) -> None:
     with _alone():
         if not marker.exists():
             with _progress(quiet) as show:
-                if cores() > 1:
+                if cores() > 1 and os.access(CACHE_FOLDER, os.W_OK):
                     _fill_cache(config, min(cores(), MOST_PROCESSES), show)
                 tiny_run(config)
             with suppress(OSError):  # what could not be kept was said already

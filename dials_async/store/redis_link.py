@@ -84,8 +84,13 @@ class RedisLink:
                 socket_read_size=_READ_BYTES,
                 retry=Retry(NoBackoff(), 0),  # its own retries know neither give_up nor close
             )
-            self.client.connection_pool.make_connection()  # only now it looks at the options behind '?'
-        except (ValueError, TypeError) as error:  # their text may quote what is wrong: the password, say
+            pool = self.client.connection_pool
+            pool.connection_class(**pool.connection_kwargs)  # only now it looks at the options behind '?'
+        except (
+            ValueError,
+            TypeError,
+            RedisError,
+        ) as error:  # their text may quote what is wrong: the password, say
             raise StoreError(
                 f"not a URL of a Redis: {self.shown} ({type(error).__name__}); "
                 f"{REDIS_VARIABLE} is redis[s]://user:password@host:port/number"

@@ -139,8 +139,11 @@ def test_the_name_that_a_port_had_before_is_refused(dials: Dials, monkeypatch: p
 def test_an_option_of_the_url_that_redis_does_not_know(
     dials: Dials, redis_server: PrivateServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DIALS_REDIS_URL", f"{redis_server.url}?patience={SECRET}")
-    assert "not a URL of a Redis" in only_line(dials("status"), 1)
+    for url in (f"{redis_server.url}?patience={SECRET}", f"rediss://127.0.0.1/0?ssl_cert_reqs={SECRET}"):
+        monkeypatch.setenv("DIALS_REDIS_URL", url)
+        assert "not a URL of a Redis" in only_line(dials("status"), 1)
+    monkeypatch.setenv("DIALS_REDIS_URL", f"{redis_server.url}?max_connections=1")
+    assert dials("status").exit_code == 0
 
 
 def test_a_password_in_the_place_of_the_user_is_not_shown(

@@ -30,11 +30,11 @@ class Process:
         self._program = folder / "program.py"
         self._program.write_text(KERNEL)
 
-    def run(self) -> tuple[str, list[str]]:
+    def run(self, **variables: str) -> tuple[str, list[str]]:
         """What it printed: the result and how often the cache had the kernel; and its other lines."""
         done = subprocess.run(
             [sys.executable, str(self._program)],
-            env={**os.environ, "DIALS_CACHE_DIR": str(self.cache)},
+            env={**os.environ, "DIALS_CACHE_DIR": str(self.cache), **variables},
             capture_output=True,
             text=True,
             check=False,
@@ -148,6 +148,37 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
     refusal = machine_code._why_not(folder)
     assert refusal is not None
     assert "another user" in refusal
+
+
+def test_a_folder_in_a_folder_of_another_user_is_refused(program: Process) -> None:
+    """He could put another one in its place."""
+    program.run()
+    program.cache.chmod(0o777)
+    result, (line,) = program.run()
+    assert result == "42 0"
+    assert f"other users can write to {program.cache}" in line
+
+
+def test_what_root_has_made_can_be_read_by_others(program: Process) -> None:
+    program.run()
+    (folder,) = program.cache.glob("kernels-*")
+    assert folder.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_damaged_file_that_cannot_be_removed_is_passed_over(program: Process, tmp_path: Path) -> None:
+    """As in an image, where it belongs to another user."""
+    program.run()
+    (file,) = program.files("nbi")
+    file.write_bytes(file.read_bytes()[:-1])
+    (tmp_path / "sitecustomize.py").write_text(
+        "from pathlib import Path\n"
+        "def refuse(*_, **__): raise PermissionError(13, 'Permission denied')\n"
+        "Path.unlink = refuse\n"
+    )
+    for _ in range(2):
+        result, lines = program.run(PYTHONPATH=str(tmp_path))
+        assert result == "42 0"
+        assert any("damaged" in line for line in lines)
 
 
 def test_a_folder_of_root_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
