@@ -220,7 +220,11 @@ def status(name: str | None, watch: bool, as_json: bool) -> None:
             look.show(name, watch, as_json)
     except UnreachableError as error:
         elsewhere = "refuses for now" not in str(error)
-        if elsewhere and Path(".env").exists() and not os.environ.keys() & {"DIALS_REDIS_URL", "DIALS_PORT_REDIS"}:
+        if (
+            elsewhere
+            and Path(".env").exists()
+            and not os.environ.keys() & {"DIALS_REDIS_URL", "DIALS_PORT_REDIS"}
+        ):
             hint = "the servers of .env have other ports: 'honcho run dials status'"
             raise UnreachableError(f"{str(error).partition(';')[0]}; {hint}") from None
         raise
