@@ -10,7 +10,7 @@ help:
 	@echo "make demo    train 4 warehouse robots and write runs/$(DEMO)/report.html (first time: about two minutes, then under one)"
 	@echo "make services  install RabbitMQ, Redis and Prometheus where they are missing (Debian, Ubuntu), for 'honcho start'"
 	@echo "make sumo    install SUMO, for the traffic presets"
-	@echo "make test    the whole test suite (about 20 minutes)"
+	@echo "make test    the whole test suite (39 minutes with all it installs)"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   throughput of this machine"
 	@echo "make pictures  take README's pictures of pages again (docs/images/)"
@@ -46,7 +46,7 @@ browser:
 	@sh scripts/browser.sh
 
 test: .venv/.installed-dev services sumo browser
-	@echo "Running ruff, mypy and the whole test suite: about 20 minutes on two cores."
+	@echo "Running ruff, mypy and the whole test suite: over half an hour on two cores."
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
 

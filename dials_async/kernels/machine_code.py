@@ -109,19 +109,19 @@ class _SealedFiles(caching.IndexDataCacheFile):
         return hashlib.sha256(data).digest() + data
 
     def _save_index(self, overloads: dict[Any, str]) -> None:
-        data = self._dump((self._version, self._source_stamp, self._dump(overloads)))
+        data = self._dump((self._version, self._source_stamp, super()._dump(overloads)))
         with self._open_for_write(self._index_path) as file:
             file.write(data)
 
     def _load_index(self) -> dict[Any, str]:
         try:
-            version, stamp, overloads = _unsealed(self._index_path)
+            version, stamp, pickled = _unsealed(self._index_path)
         except OSError:  # there is none; where it cannot be read it cannot be written either, which is said
             return {}
         if (version, stamp) != (self._version, self._source_stamp):
-            return {}  # and what another version of Numba has pickled is not looked at
-        found: dict[Any, str] = pickle.loads(overloads[_DIGEST_BYTES:])
-        return found
+            return {}  # what another version of Numba has pickled may not be there to be unpickled
+        overloads: dict[Any, str] = pickle.loads(pickled)
+        return overloads
 
     def _load_data(self, name: str) -> Any:
         return _unsealed(self._data_path(name))

@@ -89,6 +89,26 @@ def test_a_missing_file_is_compiled_again(program: Process) -> None:
     assert program.run() == ("42 1", [])
 
 
+def gone() -> None:
+    raise AttributeError("this type is in no module any more")
+
+
+class Moved:
+    """A part of a key that cannot be unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return gone, ()
+
+
+def test_what_another_version_of_numba_has_kept_is_not_unpickled(tmp_path: Path) -> None:
+    files = machine_code._SealedFiles(str(tmp_path), "kernel", "stamp")
+    files._save_index({Moved(): "kernel.1.nbc"})
+    with pytest.raises(AttributeError, match="in no module"):
+        files._load_index()
+    files._version = "another"
+    assert files._load_index() == {}
+
+
 def only_a_file(cache: Path) -> None:
     cache.write_text("not a folder")
 
