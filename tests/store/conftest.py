@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from dials_async.servers.private import lasting_port
 from dials_async.servers.redis import RedisServer
 from dials_async.store.base import KeepRules, Store
 from dials_async.store.memory import MemoryStore
 from dials_async.store.redis import RedisStore
 
 MakeStore = Callable[..., Store]
+OpenStore = Callable[..., RedisStore]
 
 
 @contextmanager
@@ -52,3 +56,26 @@ def store(make_store: MakeStore) -> Store:
 def run() -> str:
     """A name that no other test uses."""
     return f"test-{uuid4().hex}"
+
+
+@pytest.fixture
+def open_store(redis_server: RedisServer, run: str) -> Iterator[OpenStore]:
+    """Each call is one more connection to the same run, as another process would have it."""
+    stores: list[RedisStore] = []
+
+    def make(server: RedisServer = redis_server, **options: Any) -> RedisStore:
+        stores.append(RedisStore(server.url, run, KeepRules(), **options))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server that a test may kill."""
+    server = RedisServer(tmp_path / "a folder", lasting_port(), password='se"cret \\')
+    server.start()
+    yield server
+    server.stop()

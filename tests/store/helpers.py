@@ -1,10 +1,22 @@
 """States for the store tests: every number in a state tells its version, so that mixtures show."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from dials_async.store.base import AipState, Array, GroupState, Store, StoreSnapshot
+
+LONG_S = 60.0  # never reached by a test that passes
+NEVER_S = 600.0  # patience, and waits, that only something else may end
+
+
+def eventually(condition: Callable[[], object]) -> bool:
+    deadline = time.monotonic() + LONG_S
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return bool(condition())
 
 
 def group_state(version: int, group: int = 0, steps: int | None = None) -> GroupState:
