@@ -145,6 +145,9 @@ class Domain(Protocol):
     global_envs: int | None
     """Episodes that one GS steps side by side; None: any number. A simulator in a process of its own steps
     one, and several of them run at the same time."""
+    largest_reward: float
+    """No reward of a step is further from 0: experience that says otherwise goes to the dead letters. 1e6 for
+    a domain that does not say it."""
     baselines: Sequence[str]
     """Names of the scripted policies, weakest first."""
     published: Mapping[str, float]

@@ -4,12 +4,19 @@ A message is acknowledged when the commit that used it is made, or at once if it
 takes the place of the message before it: after a lost connection the broker knows the copy only.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dials_async.errors import BadMessageError
 from dials_async.groups import Group
 from dials_async.messaging.broker import Consumer, Delivery
-from dials_async.messaging.schema import Experience, ExperienceShape, decode_experience
+from dials_async.messaging.schema import (
+    LARGEST_REWARD,
+    Experience,
+    ExperienceShape,
+    decode_experience,
+    task_id,
+)
 from dials_async.run_context import RunContext
 
 _Key = tuple[int, int, int]  # update, task index, agent
@@ -39,6 +46,8 @@ class Inbox:
     def __init__(self, context: RunContext, group: Group) -> None:
         rollout = context.config.rollout
         self._run = context.name
+        self._clock = context.clock
+        self._kind = "gs" if context.config.run.simulator == "gs" else "ials"
         self._group = group
         self._lag = rollout.max_policy_lag
         self._n_tasks = rollout.tasks_per_update
@@ -47,6 +56,7 @@ class Inbox:
             context.domain.episode_steps,
             group.spec.observation_bytes,
             group.spec.n_actions,
+            getattr(context.domain, "largest_reward", LARGEST_REWARD),
         )
         label = str(group.index)
         self._too_old, self._copies = (
@@ -101,6 +111,12 @@ class Inbox:
             for agent in self._group.agents
         }
 
+    def bury(self, consumer: Consumer, update: int, reasons: Mapping[int, str]) -> None:
+        """Reject what is here for ``update`` of the agents of ``reasons``, each for its reason."""
+        for key in [key for key in self._held if key[0] == update and key[2] in reasons]:
+            consumer.reject(self._held.pop(key)[1], reasons[key[2]])
+            self.arrivals.rejected += 1
+
     def settle(self, consumer: Consumer, version: int) -> None:
         """Acknowledge and forget all that was for updates before ``version``, which is committed."""
         for key in [key for key in self._held if key[0] < version]:
@@ -116,4 +132,21 @@ class Inbox:
         if message.agent not in self._group.agents or not 0 <= message.index < self._n_tasks:
             raise BadMessageError(
                 f"agent {message.agent}, task {message.index}: not of group {self._group.index}"
+            )
+        expected = task_id(self._kind, self._group.index, message.update, message.index)
+        if message.task_id != expected:
+            raise BadMessageError(f"task_id '{message.task_id}' of update and task that are {expected}")
+        if self._lag == 0:
+            self._check_versions(message)
+
+    def _check_versions(self, message: Experience) -> None:
+        """At lag 0 a task pins what it is made with: anything else would be other weights, silently."""
+        if message.policy_version != message.update:
+            raise BadMessageError(
+                f"policy_version {message.policy_version} for update {message.update}: equal at lag 0"
+            )
+        aip_version = self._clock.aip_version(message.update)
+        if message.aip_version != aip_version:
+            raise BadMessageError(
+                f"aip_version {message.aip_version} for update {message.update}: the clock says {aip_version}"
             )

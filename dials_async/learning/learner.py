@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.errors import TrainingError, VersionConflictError
+from dials_async.errors import VersionConflictError
 from dials_async.groups import Group
 from dials_async.kernels.ordered import mean_of_rows
 from dials_async.kernels.rng import seed64
 from dials_async.learning.backends import update_of
 from dials_async.learning.inbox import Arrivals, Inbox
+from dials_async.learning.poison import Burials, broken_agents
 from dials_async.learning.progress import LearningProgress
 from dials_async.learning.requests import POLL_S, Requests
 from dials_async.learning.scratch import Scratch, make_scratch
@@ -60,6 +61,7 @@ class GroupLearner:
         self._inbox = Inbox(context, group)
         self._requests = Requests(context, group)
         self._interruptions = 0  # of the consumer, as far as they were answered by asking again
+        self._burials = Burials(context.config)
         self._dropped_before = 0  # of the inbox's count, as far as it is in a commit
         self._progress = LearningProgress(context.metrics, group.index)
         self.health = np.zeros((group.n_agents, len(HEALTH)))
@@ -195,6 +197,10 @@ class GroupLearner:
         batches = self._inbox.batches(version)
         with context.phases("learn"), self._progress.updating():
             new = self._learn(state, batches)
+        if broken := broken_agents(new, self._group):
+            self._inbox.bury(consumer, version, self._burials.reasons(version, broken, batches))
+            self._ask_again(version, f"update {version} of agents {broken} is not finite")
+            return state
         try:
             context.store.commit_group(new)
         except VersionConflictError:
@@ -235,12 +241,6 @@ class GroupLearner:
                 np.uint64(seed64(context.seed, "ppo", agent, state.version)),
                 self._scratch,
                 self.health[row],
-            )
-        if not np.isfinite(weights).all():
-            broken = [agent for row, agent in enumerate(group.agents) if not np.isfinite(weights[row]).all()]
-            raise TrainingError(
-                f"the weights of agents {broken} are not finite after update {state.version}: "
-                f"lower ppo.learning_rate ({context.config.ppo.learning_rate}) or ppo.max_gradient_norm"
             )
         counts = count(
             state.meta,

@@ -28,6 +28,15 @@ MAX_EPISODES = 4096
 #: A log-probability may exceed log(1) by the rounding of a float32 log-sum-exp, not by more.
 LOG_PROB_SLACK = 1e-6
 
+#: No action is drawn whose probability is 0 as a float32 number, the least of which is exp(-103.3).
+LEAST_LOG_PROB = -104.0
+
+#: Rewards are rounded to float32.
+REWARD_SLACK = 1e-6
+
+#: Rewards of a step, where the domain does not say how large its own can be.
+LARGEST_REWARD = 1e6
+
 _IALS, _GS = "ials", "gs"
 
 
@@ -53,8 +62,7 @@ class RolloutTask:
     @property
     def task_id(self) -> str:
         """Unique within a run and equal for every copy of the task, for example ``ials/g0/u12/t1``."""
-        group = "" if self.kind == _GS else f"/g{self.group}"
-        return f"{self.kind}{group}/u{self.update}/t{self.index}"
+        return task_id(self.kind, self.group, self.update, self.index)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +104,8 @@ class ExperienceShape:
     steps: int
     observation_bytes: int
     n_actions: int
+    largest_reward: float = LARGEST_REWARD
+    """No reward of a step is further from 0."""
 
     def __post_init__(self) -> None:
         if min(self.episodes, self.steps, self.observation_bytes) < 1 or not 1 <= self.n_actions <= 256:
@@ -118,6 +128,12 @@ class ExperienceShape:
 
 _TASK_KEYS = tuple(field.name for field in fields(RolloutTask))
 _EXPERIENCE_KEYS = tuple(field.name for field in fields(Experience))
+
+
+def task_id(kind: str, group: int, update: int, index: int) -> str:
+    """What a task of these is called; ``group`` does not matter for "gs"."""
+    part = "" if kind == _GS else f"/g{group}"
+    return f"{kind}{part}/u{update}/t{index}"
 
 
 def encode_task(task: RolloutTask) -> bytes:
@@ -195,10 +211,17 @@ def _check_experience(values: dict[str, Any], shape: ExperienceShape) -> None:
     require(type(made_at) is float and 0.0 <= made_at < MAX_INTEGER, "made_at: not a time")
     top = int(values["actions"].max())
     require(top < shape.n_actions, f"actions: {top} is outside of 0..{shape.n_actions - 1}")
-    require(bool(np.isfinite(values["rewards"]).all()), "rewards: a number is not finite")
+    rewards = values["rewards"]
+    require(bool(np.isfinite(rewards).all()), "rewards: a number is not finite")
+    largest = float(np.abs(rewards).max())
+    require(
+        largest <= shape.largest_reward * (1 + REWARD_SLACK),
+        f"rewards: {largest:g} is beyond {shape.largest_reward:g}, the domain's largest",
+    )
     log_probs = values["log_probs"]
     require(bool(np.isfinite(log_probs).all()), "log_probs: a number is not finite")
     require(bool(log_probs.max() <= LOG_PROB_SLACK), "log_probs: a probability is above 1")
+    require(bool(log_probs.min() >= LEAST_LOG_PROB), "log_probs: an action that is never drawn")
     terminated, truncated = values["terminated"], values["truncated"]
     require(bool(max(terminated.max(), truncated.max()) <= 1), "terminated, truncated: a flag is not 0 or 1")
     require(

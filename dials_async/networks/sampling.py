@@ -52,7 +52,11 @@ def draw(weights: Floats, row: int, start: int, n_classes: int, streams: NDArray
         point -= weights[row, j]
         if point < 0.0:
             return j - start
-    return n_classes - 1
+    # Rounding left nothing for the last class: not one that is impossible, its log-probability is a poison.
+    last = start + n_classes - 1
+    while last > start and weights[row, last] == 0.0:
+        last -= 1
+    return last - start
 
 
 @jit_inline

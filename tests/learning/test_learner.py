@@ -1,7 +1,9 @@
 """The learner of a group at lag 0: what it learns depends on the experience alone, not on how it arrives."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from rollout.contexts import (
 from dials_async.errors import StoreError, TrainingError
 from dials_async.learning.learner import GroupLearner
 from dials_async.messaging.broker import experience, rollout_tasks
-from dials_async.messaging.schema import Experience, decode_task, encode_experience
+from dials_async.messaging.schema import Experience, RolloutTask, decode_task, encode_experience
+from dials_async.run_context import RunContext
 from dials_async.store.base import GroupState
 from dials_async.store.memory import MemoryStore
 
@@ -65,7 +68,7 @@ def test_other_experience_gives_other_weights(expected: np.ndarray) -> None:
     """The control of the tests above."""
 
     def richer(messages: list[Experience]) -> list[tuple[int, bytes]]:
-        return honest([replace(m, rewards=m.rewards + m.actions) for m in messages])
+        return honest([replace(m, rewards=m.actions.astype(np.float32) / 10) for m in messages])
 
     context = ready()
     learn(context, richer)
@@ -140,12 +143,80 @@ def test_experience_is_acknowledged_only_after_the_commit() -> None:
     assert [context.broker.depth(experience("r", agent)) for agent in range(4)] == [2, 2, 2, 2]
 
 
-def test_weights_that_are_not_finite_end_the_run_with_their_agents_named() -> None:
-    def exploding(messages: list[Experience]) -> list[tuple[int, bytes]]:
-        return honest([replace(m, rewards=m.rewards + (3e38 if m.agent == 2 else 0)) for m in messages])
+def _poisoned(message: Experience) -> Experience:
+    """Well-formed, of a domain's own rewards, and no update survives it: the ratio of PPO overflows."""
+    return replace(message, log_probs=np.full_like(message.log_probs, -100.0))
 
-    with pytest.raises(TrainingError, match=r"agents \[2\] are not finite after update 0"):
-        learn(ready(), exploding)
+
+def _serve(context: RunContext, poison: Callable[[RolloutTask, int], bool]) -> list[str]:
+    """Learn to the end; agent 2 sends poison where ``poison`` (task, times it was asked for) says so."""
+    learner = GroupLearner(context, context.groups[0])
+    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
+    asked: list[str] = []
+    with running(context, learner.run) as thread:
+        while thread.is_alive():
+            if (delivery := tasks.receive(0.05)) is None:
+                continue
+            task = decode_task(delivery.body)
+            asked.append(task.task_id)
+            bad = poison(task, asked.count(task.task_id))
+            for message in simulate(context, task):
+                sent = _poisoned(message) if bad and message.agent == 2 else message
+                context.broker.publish(experience("r", sent.agent), encode_experience(sent))
+    return asked
+
+
+def test_experience_that_no_update_survives_is_buried_and_asked_for_once_more(expected: np.ndarray) -> None:
+    context = ready()
+    asked = _serve(context, lambda task, times: task.update == 0 and times == 1)
+    # Then the whole batch of that agent is a dead letter with the reason, and nothing else is different
+    letters = [(letter.queue, letter.reason) for letter in context.broker.dead_letters()]
+    assert [queue for queue, _ in letters] == [experience("r", 2)] * 2
+    assert all("update 0 of agent 2 is not finite" in why and "-100" in why for _, why in letters)
+    assert asked.count("ials/g0/u0/t0") == asked.count("ials/g0/u0/t1") == 2
+    assert len(asked) == 4 * 2 + 2
+    assert final_weights(context).tobytes() == expected.tobytes()
+
+
+def test_an_update_that_is_not_finite_twice_ends_the_run_with_agent_update_and_ranges_named() -> None:
+    context = ready()
+    with pytest.raises(
+        TrainingError, match=r"agents \[2\] are not finite after update 0, twice.*log-prob.* -100 to -100"
+    ):
+        _serve(context, lambda task, _: task.update == 0)
+    assert context.store.group_version(0) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"policy_version": 1}, "policy_version 1 for update 0"),
+        ({"aip_version": 0}, "aip_version 0 for update 0: the clock says 1"),
+        ({"aip_version": 2}, "aip_version 2 for update 0: the clock says 1"),
+        ({"task_id": "ials/g0/u0/t7"}, "task_id 'ials/g0/u0/t7' of update and task that are ials/g0/u0/t0"),
+        ({"task_id": "gs/u0/t0"}, "task_id 'gs/u0/t0'"),
+        ({"rewards": 100.0}, "rewards: 100 is beyond 1, the domain's largest"),
+        ({"rewards": -1.5}, "rewards: 1.5 is beyond 1"),
+    ],
+)
+def test_a_well_formed_forgery_is_a_dead_letter_and_never_other_weights(
+    expected: np.ndarray, change: dict[str, Any], reason: str
+) -> None:
+    def forged_first(messages: list[Experience]) -> list[tuple[int, bytes]]:
+        first = messages[0]
+        if first.update:
+            return honest(messages)
+        changed = {
+            name: np.full_like(first.rewards, value) if name == "rewards" else value
+            for name, value in change.items()
+        }
+        return [*honest([replace(first, **changed)]), *honest(messages)]
+
+    context = ready()
+    learn(context, forged_first)
+    (letter,) = context.broker.dead_letters()
+    assert reason in letter.reason
+    assert final_weights(context).tobytes() == expected.tobytes()
 
 
 def test_no_task_is_published_before_the_aips_it_pins_are_there() -> None:

@@ -120,6 +120,12 @@ def _with(name: str, index: object, value: float) -> Experience:
         ),
         (replace(make_experience(), agent=-1), "agent"),
         (replace(make_experience(), policy_version=-1), "policy_version"),
+        (replace(make_experience(), rewards=np.full((3, 5), 3e38, np.float32)), "rewards: 3e\\+38 is beyond"),
+        (
+            replace(make_experience(), rewards=np.full((3, 5), -1e30, np.float32)),
+            "rewards: 1e\\+30 is beyond",
+        ),
+        (replace(make_experience(), log_probs=np.full((3, 5), -1e30, np.float32)), "log_probs: an action"),
         (replace(make_experience(), worker="w" * 201), "worker"),
         (replace(make_experience(), made_at=float("nan")), "made_at"),
         (replace(make_experience(), made_at=-1.0), "made_at"),

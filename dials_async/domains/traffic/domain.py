@@ -97,6 +97,7 @@ class Traffic:
         self.published: Mapping[str, float] = PUBLISHED.get(self.n_agents, {})
         self.published_note = "after 4 M steps; hand-coded: SUMO's actuated lights"
         self._empty_reward, self._local, self._entry = empty_reward, local, entry
+        self.largest_reward = max(1.0, abs(empty_reward))  # else a mean speed over the speed limit
         self._setup = Setup(
             kind="grid",
             sumo_version=sumo_version,

@@ -33,6 +33,7 @@ class Warehouse:
 
     name = "warehouse"
     episode_steps = EPISODE_STEPS
+    largest_reward = 1.0
     global_envs = None
     baselines = POLICIES
 
