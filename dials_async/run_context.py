@@ -9,6 +9,7 @@ from dials_async.domains.base import Domain
 from dials_async.groups import Group
 from dials_async.influence.schedule import Clock
 from dials_async.messaging.broker import Broker
+from dials_async.messaging.schema import LARGEST_REWARD
 from dials_async.metrics.clock import PhaseClock
 from dials_async.metrics.instruments import Metrics
 from dials_async.store.base import Store
@@ -37,6 +38,11 @@ class RunContext:
     def seed(self) -> int:
         """The run's seed."""
         return self.config.run.seed
+
+    @property
+    def largest_reward(self) -> float:
+        """No reward of a step is further from 0; a domain need not say it."""
+        return float(getattr(self.domain, "largest_reward", LARGEST_REWARD))
 
     def seconds(self) -> float:
         """Seconds since the run began, pauses between sessions not counted."""

@@ -11,7 +11,6 @@ from dials_async.errors import BadMessageError
 from dials_async.groups import Group
 from dials_async.messaging.broker import Consumer, Delivery
 from dials_async.messaging.schema import (
-    LARGEST_REWARD,
     Experience,
     ExperienceShape,
     decode_experience,
@@ -56,7 +55,7 @@ class Inbox:
             context.domain.episode_steps,
             group.spec.observation_bytes,
             group.spec.n_actions,
-            getattr(context.domain, "largest_reward", LARGEST_REWARD),
+            context.largest_reward,
         )
         label = str(group.index)
         self._too_old, self._copies = (

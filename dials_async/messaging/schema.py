@@ -28,10 +28,11 @@ MAX_EPISODES = 4096
 #: A log-probability may exceed log(1) by the rounding of a float32 log-sum-exp, not by more.
 LOG_PROB_SLACK = 1e-6
 
-#: No action is drawn whose probability is 0 as a float32 number, the least of which is exp(-103.3).
-LEAST_LOG_PROB = -104.0
+#: No action is drawn whose weight beside the likeliest is 0 as a float32 number, the least of which is
+#: exp(-103.3); the weights of 256 actions sum up to 256 at most.
+LEAST_LOG_PROB = -109.0
 
-#: Rewards are rounded to float32.
+#: What a reward may exceed the bound by, relative to it: rewards are rounded to float32.
 REWARD_SLACK = 1e-6
 
 #: Rewards of a step, where the domain does not say how large its own can be.
@@ -152,13 +153,13 @@ def decode_task(body: bytes) -> RolloutTask:
     return RolloutTask(**values)
 
 
-def encode_experience(experience: Experience) -> bytes:
+def encode_experience(experience: Experience, largest_reward: float = LARGEST_REWARD) -> bytes:
     """The message of ``experience``. Raises BadMessageError if a consumer would refuse it."""
     values = {key: getattr(experience, key) for key in _EXPERIENCE_KEYS}
     require(experience.observations.ndim == 3, "observations: expected [episodes, steps + 1, bytes]")
     episodes, samples, observation_bytes = experience.observations.shape
     require(min(episodes, samples - 1, observation_bytes) >= 1, "observations: an axis is empty")
-    shape = ExperienceShape(episodes, samples - 1, observation_bytes, n_actions=256)
+    shape = ExperienceShape(episodes, samples - 1, observation_bytes, 256, largest_reward)
     for name, dtype, expected, _ in shape.layout():
         array = values[name]
         require(array.dtype == dtype, f"{name}: expected {dtype}, got {array.dtype}")

@@ -143,7 +143,7 @@ class RolloutWorker:
     def _publish(self, messages: list[Experience]) -> bool:
         """Publish all; False if the worker was stopped before a full queue took them."""
         for message in messages:
-            body = encode_experience(message)
+            body = encode_experience(message, self._context.largest_reward)
             while True:
                 try:
                     self._context.broker.publish(experience(self._context.name, message.agent), body)

@@ -126,6 +126,7 @@ def _with(name: str, index: object, value: float) -> Experience:
             "rewards: 1e\\+30 is beyond",
         ),
         (replace(make_experience(), log_probs=np.full((3, 5), -1e30, np.float32)), "log_probs: an action"),
+        (replace(make_experience(), log_probs=np.full((3, 5), -109.1, np.float32)), "log_probs: an action"),
         (replace(make_experience(), worker="w" * 201), "worker"),
         (replace(make_experience(), made_at=float("nan")), "made_at"),
         (replace(make_experience(), made_at=-1.0), "made_at"),
