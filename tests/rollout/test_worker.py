@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from dials_async.errors import BadMessageError
 from dials_async.messaging.broker import experience, gs_tasks, rollout_tasks
 from dials_async.messaging.envelope import seal
 from dials_async.messaging.schema import (
@@ -211,3 +212,27 @@ def test_a_task_that_cannot_fit_in_memory_is_a_bad_task() -> None:
     values = {field.name: getattr(TASK, field.name) for field in fields(TASK)}
     publish(context, seal({**values, "episodes": 2**52}), TASK)  # our own encoder would refuse it
     serve(context, done=1, dead=1)
+
+
+def test_a_domain_may_have_rewards_of_any_size_that_it_announces() -> None:
+    # Given rewards far beyond what is taken for granted of a domain that does not say how large they are
+    context = ready(make_context())
+    context.domain.largest_reward = 1e9
+    worker = RolloutWorker(context, "worker-7")
+    simulate = worker._simulate
+    worker._simulate = lambda task: [  # type: ignore[method-assign]
+        replace(message, rewards=np.full_like(message.rewards, 5e8)) for message in simulate(task)
+    ]
+    publish(context, TASK)
+    with running(context, worker.run) as thread:
+        assert eventually(lambda: worker.tasks_done == 1, thread)
+    assert context.broker.depth(experience("r", 0)) == 1
+    # When it says less, then the worker ends with that, in place of messages that nobody takes
+    context = ready(make_context())
+    context.domain.largest_reward = 1e-9
+    publish(context, TASK)
+    with (
+        pytest.raises(BadMessageError, match="beyond 1e-09, the domain's largest"),
+        running(context, RolloutWorker(context, "worker-7").run) as thread,
+    ):
+        assert eventually(lambda: not thread.is_alive())
