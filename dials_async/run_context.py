@@ -4,14 +4,14 @@ import time
 from dataclasses import dataclass, field
 from threading import Event
 
+from dials_async.clock import Clock
 from dials_async.config import Config
 from dials_async.domains.base import Domain
 from dials_async.groups import Group
-from dials_async.influence.schedule import Clock
 from dials_async.messaging.broker import Broker
 from dials_async.messaging.schema import LARGEST_REWARD
-from dials_async.metrics.clock import PhaseClock
 from dials_async.metrics.instruments import Metrics
+from dials_async.metrics.phases import PhaseTimer
 from dials_async.store.base import Store
 
 
@@ -26,7 +26,7 @@ class RunContext:
     clock: Clock
     broker: Broker
     store: Store
-    phases: PhaseClock = field(default_factory=PhaseClock)
+    phases: PhaseTimer = field(default_factory=PhaseTimer)
     metrics: Metrics = field(default_factory=lambda: Metrics(counting=False))
     stop: Event = field(default_factory=Event)
     """Set: finish or return the work in hand and leave."""
@@ -52,14 +52,3 @@ class RunContext:
         """Leave broker and store; twice is allowed."""
         self.broker.close()
         self.store.close()
-
-    def release(self, version: int) -> None:
-        """Let the store forget ``version`` of every group once it is evaluated and its refresh is made.
-
-        Evaluator and sampler both call this after their own part: whoever is last finds both done.
-        """
-        evaluated = {record["version"] for record in self.store.records("evaluations")}
-        waits = self.clock.is_evaluated(version) and version not in evaluated
-        if not waits and self.store.aip_version() >= self.clock.aip_version(version):
-            for group in self.groups:
-                self.store.release(group.index, version)

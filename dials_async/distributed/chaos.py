@@ -20,12 +20,12 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from dials_async.clock import make_clock
 from dials_async.config import Config
 from dials_async.distributed.connection import Connection, wait_to_connect
 from dials_async.distributed.honcho import Honcho
 from dials_async.domains.registry import make_domain
 from dials_async.errors import BrokerError, StoreError, TrainingError
-from dials_async.influence.schedule import make_clock
 from dials_async.runtime import training
 from dials_async.runtime.folder import SUMMARY
 

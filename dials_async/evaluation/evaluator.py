@@ -4,16 +4,19 @@ It reads the store and writes records; it never changes training.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dials_async.clock import EVALUATION
 from dials_async.errors import VersionGoneError
 from dials_async.evaluation.baselines import baseline
 from dials_async.evaluation.evaluate import evaluate_both
 from dials_async.kernels.ordered import mean
 from dials_async.run_context import RunContext
+from dials_async.store.base import AipState
 
 #: Seconds between looks at the stop signal while waiting.
 POLL_S = 0.1
@@ -27,6 +30,7 @@ class Evaluator:
         self._context = context
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="evaluate")
         self._released = released or Event()
+        self._known_baselines: set[str] | None = None
         self.doing = "starting"
         """What it is at, or waits for, in a few words."""
 
@@ -39,13 +43,11 @@ class Evaluator:
         context = self._context
         schedule, last = context.config.schedule, context.clock.n_updates
         records = context.store.records("evaluations")
-        known = {record["version"] for record in records}
-        final = {record["version"] for record in records if record["final"]}
-        for version in context.clock.evaluations():
-            if version in (final if version == last else known):
-                context.release(version)  # in case the one before was killed before it did
-                continue
-            self.doing = f"waiting for version {version}"
+        # An extended run may have evaluated what is its last version now as one on the way.
+        done = {record["version"] for record in records if record["final"] or record["version"] != last}
+        versions = [version for version in context.clock.evaluations() if version not in done]
+        self._release_all_but(set(versions))
+        for version in versions:
             if not self._wait_for(version):
                 return
             self.doing = f"evaluating version {version}"
@@ -54,54 +56,69 @@ class Evaluator:
             except VersionGoneError:  # an extended run left it behind under another E
                 continue
             if version == last:
-                self._baselines()
+                while self._measure_a_baseline():
+                    pass
                 self._evaluate(version, weights, schedule.final_eval_episodes)
             else:
                 self._evaluate(version, weights, schedule.eval_episodes)
-                self._baselines()  # after the first evaluation: the curve's first point comes soon
-                context.release(version)
+            self._release(version)
         self.doing = "done"
+
+    def _release(self, version: int) -> None:
+        """Let the store forget ``version``: it is evaluated."""
+        for group in self._context.groups:
+            self._context.store.release(group.index, version, EVALUATION)
+
+    def _release_all_but(self, waiting: set[int]) -> None:
+        """What an evaluator before left behind: it was killed, or the run was shorter then."""
+        for group in self._context.groups:
+            for version in set(self._context.store.held(group.index, EVALUATION)) - waiting:
+                self._context.store.release(group.index, version, EVALUATION)
 
     @property
     def _stopped(self) -> bool:
         return self._context.stop.is_set() or self._released.is_set()
 
     def _wait_for(self, version: int) -> bool:
-        """Wait until every group has ``version`` and there are AIPs; False if stopped before."""
+        """Wait until every group has ``version`` and there are AIPs; False if stopped before.
+
+        Baselines are measured meanwhile: an evaluation that waits for long would make the learners wait. The
+        curve's first point comes before them.
+        """
         store, groups = self._context.store, self._context.groups
         while not self._stopped:
             if min(store.group_version(g.index) for g in groups) >= version and store.aip_version() >= 0:
                 return True
-            store.wait(POLL_S)
+            if not (version and self._measure_a_baseline()):
+                self.doing = f"waiting for version {version}"
+                store.wait(POLL_S)
         return False
 
-    def _baselines(self) -> None:
+    def _measure_a_baseline(self) -> bool:
+        """Measure one of the domain's scripted policies; False if none is left, or if stopped."""
         context = self._context
-        known = {record["id"] for record in context.store.records("baselines")}
-        for name in context.domain.baselines:
-            if name in known or self._stopped:
-                continue
-            with context.phases("evaluate"):
-                episodes = context.config.schedule.final_eval_episodes
-                found = baseline(context.domain, context.config.domain, name, episodes, self._pool)
-            if found.measured:
-                self._count(episodes)
-            context.store.append_record(
-                "baselines",
-                {"id": name, "mean": found.mean, "se": found.standard_error, "episodes": episodes},
-            )
+        if self._known_baselines is None:
+            self._known_baselines = {record["id"] for record in context.store.records("baselines")}
+        left = [name for name in context.domain.baselines if name not in self._known_baselines]
+        if not left or self._stopped:
+            return False
+        name, episodes = left[0], context.config.schedule.final_eval_episodes
+        self.doing = f"measuring the baseline '{name}'"
+        with context.phases("evaluate"):
+            found = baseline(context.domain, context.config.domain, name, episodes, self._pool)
+        if found.measured:
+            self._count(episodes)
+        record = {"id": name, "mean": found.mean, "se": found.standard_error, "episodes": episodes}
+        context.store.append_record("baselines", record)
+        self._known_baselines.add(name)
+        return True
 
     def _evaluate(self, version: int, weights: list[NDArray[np.float32]], episodes: int) -> None:
         context, store, last = self._context, self._context.store, self._context.clock.n_updates
         aips, aip_version = None, None
         if context.config.run.simulator != "gs":
-            aip_version = context.clock.aip_version_behind(version)
-            try:
-                state = store.aip(aip_version)
-            except VersionGoneError:  # the evaluator fell far behind: say which version was measured instead
-                latest = store.latest_aip()
-                assert latest is not None
-                state, aip_version = latest, latest.version
+            state = self._aips_behind(version)
+            aip_version = state.version
             aips = [state.arrays[f"g{group.index}"] for group in context.groups]
         with context.phases("evaluate"):
             arguments = (context.domain, context.groups, weights, episodes, context.seed, version)
@@ -128,6 +145,19 @@ class Evaluator:
                 "return_per_agent": [round(float(value), 4) for value in sampled.per_agent],
             },
         )
+
+    def _aips_behind(self, version: int) -> AipState:
+        """The AIPs that ``version`` was trained with; the newest where that is not known, or they are gone.
+
+        At policy lag > 0 rollouts use whatever is newest, and an evaluator may have fallen far behind.
+        """
+        context = self._context
+        if context.clock.refreshes_are_pinned:
+            with suppress(VersionGoneError):
+                return context.store.aip(context.clock.aip_version_behind(version))
+        newest = context.store.latest_aip()
+        assert newest is not None
+        return newest
 
     def _count(self, episodes: int) -> None:
         domain = self._context.domain

@@ -12,7 +12,8 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.errors import QueueFullError, VersionConflictError
+from dials_async.clock import REFRESH
+from dials_async.errors import QueueFullError, VersionConflictError, VersionGoneError
 from dials_async.influence.training import AipResult, train_aip
 from dials_async.kernels.bits import packed_size
 from dials_async.kernels.ordered import mean
@@ -50,28 +51,41 @@ class GsSampler:
         if self._context.config.run.simulator == "gs":
             self._ask_for_joint_episodes()
             return
-        for done in range(store.aip_version()):  # in case the one before was killed before it did
-            self._context.release(self._version_of(done))
+        self._release_used()  # in case the sampler before was killed before it did
         with ThreadPoolExecutor(self._threads, thread_name_prefix="refresh") as pool:
-            # The store says how far it is, also after a restart: AIP version m is what refresh m - 1 made.
-            while (refresh := store.aip_version()) < self._context.clock.n_refreshes:
-                versions = self._wait_for_versions(self._version_of(refresh))
+            # The store says how far it is, also after a restart.
+            while (done := self._refreshes_done()) < self._context.clock.n_refreshes:
+                versions = self._wait_for_versions(self._context.clock.refresh_version(done))
                 if versions is None:
                     return
-                try:
-                    if not self._refresh(refresh, versions, pool):
+                # Another sampler was faster, or the store was restored; at lag > 0 learners went on.
+                with suppress(VersionConflictError, VersionGoneError):
+                    if not self._refresh(store.aip_version(), versions, pool):
                         return
-                except VersionConflictError:  # another sampler was faster; or the store was restored
-                    continue
         self.doing = "done"
 
     @property
     def _stopped(self) -> bool:
         return self._context.stop.is_set() or self._released.is_set()
 
-    def _version_of(self, refresh: int) -> int:
-        """The version of the policies that a refresh is made for: the first at or after refresh x F steps."""
-        return self._context.clock.first_version(refresh * self._context.clock.refresh_steps)
+    def _refreshes_done(self) -> int:
+        """How many refreshes of the clock are made, or were replaced by a later one.
+
+        At lag 0 AIP version m is what refresh m - 1 made. Else a sampler that is late takes the newest
+        policies, which answers all refreshes up to there: those that have not begun are not made up for.
+        """
+        clock, newest = self._context.clock, self._context.store.latest_aip()
+        if newest is None or newest.version == 0:
+            return 0
+        return newest.version if clock.refreshes_are_pinned else clock.refreshes_due(newest.steps_per_agent)
+
+    def _release_used(self) -> None:
+        """Let the store forget the versions whose refresh is made."""
+        context, newest = self._context, self._context.store.aip_version()
+        for group in context.groups:
+            for version in context.store.held(group.index, REFRESH):
+                if newest >= context.clock.aip_version(version):
+                    context.store.release(group.index, version, REFRESH)
 
     def _commit_untrained(self) -> None:
         context = self._context
@@ -86,7 +100,7 @@ class GsSampler:
         while not self._stopped:
             newest = [context.store.group_version(group.index) for group in context.groups]
             if min(newest) >= version:
-                return newest if context.config.rollout.max_policy_lag else [version] * len(newest)
+                return [version] * len(newest) if context.clock.refreshes_are_pinned else newest
             context.store.wait(POLL_S)
         return None
 
@@ -132,7 +146,7 @@ class GsSampler:
                 arrays={f"g{group}": array for group, array in aips.items()},
             )
         )
-        context.release(min(versions))
+        self._release_used()
         return True
 
     def _train(

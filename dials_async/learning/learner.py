@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dials_async.clock import EVALUATION
 from dials_async.errors import VersionConflictError
 from dials_async.groups import Group
 from dials_async.kernels.ordered import mean_of_rows
@@ -37,6 +38,9 @@ ASK_AGAIN_S = 60.0
 
 #: Seconds of waiting between looks at the store: another learner may have made the update.
 LOOK_S = 1.0
+
+#: Versions that wait for the evaluator; with more of them no other one is made that it has to wait for.
+MAX_WAITING_EVALUATIONS = 2
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +120,7 @@ class GroupLearner:
             meta={"adam_steps": 0},
         )
         try:
-            self._context.store.commit_group(state)
+            self._context.store.commit_group(state, self._context.clock.needed_for(0))
         except VersionConflictError:
             newest = self._context.store.latest_group(self._group.index)
             if newest is None:  # it was there a moment ago
@@ -129,10 +133,10 @@ class GroupLearner:
 
         False if stopped before, or if the newest version in the store is another one.
         """
-        inbox, requests = self._inbox, self._requests
+        inbox, requests, clock = self._inbox, self._requests, self._context.clock
         patience_s = ASK_AGAIN_S
         heard = looked = time.monotonic()
-        all_is_asked_for = False
+        all_is_asked_for, waits_for = False, ""
         while not all_is_asked_for or inbox.missing(version):
             now = time.monotonic()
             if self._stopped:
@@ -142,14 +146,15 @@ class GroupLearner:
                 if self._context.store.group_version(self._group.index) != version:
                     return False
             if not all_is_asked_for:
-                all_is_asked_for = requests.publish(version)
+                waits_for = self._waits_for(version)
+                all_is_asked_for = not waits_for and requests.publish(version)
                 heard = now
             if all_is_asked_for:
                 self.doing = f"collecting experience for update {version + 1}"
                 with self._progress.waiting("experience"):
                     delivery = consumer.receive(POLL_S)
             else:
-                self.doing = f"waiting for AIP version {self._context.clock.aip_version(version)}"
+                self.doing = f"waiting for {waits_for or f'AIP version {clock.aip_version(version)}'}"
                 delivery = consumer.receive(0.0)
             if delivery is not None:
                 heard = now
@@ -157,7 +162,7 @@ class GroupLearner:
                 if too_old is not None:
                     requests.renew(*too_old, version)
             elif not all_is_asked_for:
-                with self._progress.waiting("aips"):
+                with self._progress.waiting("evaluations" if waits_for else "aips"):
                     self._context.store.wait(POLL_S)
             elif consumer.interruptions != self._interruptions:
                 # The broker may have lost what it had: tasks and experience are transient.
@@ -167,6 +172,15 @@ class GroupLearner:
                 self._ask_again(version, f"no experience for {patience_s:.0f} s")
                 heard, patience_s = now, 2 * patience_s
         return True
+
+    def _waits_for(self, version: int) -> str:
+        """What has to come before the next update can be made, if it is not experience or AIPs."""
+        context = self._context
+        if context.clock.is_evaluated(version + 1):
+            waiting = context.store.held(self._group.index, EVALUATION)
+            if len(waiting) > MAX_WAITING_EVALUATIONS:
+                return f"the evaluator: {len(waiting)} versions wait for it"
+        return ""
 
     def _ask_again(self, version: int, why: str) -> None:
         missing = {update: self._inbox.missing(update) for update in self._requests.in_flight(version)}
@@ -202,7 +216,7 @@ class GroupLearner:
             self._ask_again(version, f"update {version} of agents {broken} is not finite")
             return state
         try:
-            context.store.commit_group(new)
+            context.store.commit_group(new, context.clock.needed_for(new.version))
         except VersionConflictError:
             return self._follow(consumer, state)
         self._dropped_before = self._inbox.arrivals.dropped

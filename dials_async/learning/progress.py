@@ -12,13 +12,16 @@ from dials_async.messaging.schema import Experience
 from dials_async.metrics.instruments import Metrics
 from dials_async.store.base import GroupState, Meta
 
+#: What a learner may wait for: experience; the AIPs of a refresh; an evaluator that is far behind.
+WAITS = ("experience", "aips", "evaluations")
+
 
 class LearningProgress:
     """Keeps the instruments of one group."""
 
     def __init__(self, metrics: Metrics, group: int) -> None:
         label = str(group)
-        self._wait = {why: metrics.learner_wait.labels(label, why) for why in ("experience", "aips")}
+        self._wait = {why: metrics.learner_wait.labels(label, why) for why in WAITS}
         self._update_seconds = metrics.update_seconds.labels(label)
         self._learned = metrics.learned.labels(label)
         self._version = metrics.policy_version.labels(label)
@@ -53,7 +56,7 @@ class LearningProgress:
 
     @contextmanager
     def waiting(self, why: str) -> Iterator[None]:
-        """Count the time inside the block as waiting for "experience" or for "aips"."""
+        """Count the time inside the block as waiting for ``why``, one of WAITS."""
         since = time.monotonic()
         try:
             yield

@@ -20,7 +20,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dials_async.metrics.clock import PHASES, PhaseClock
+from dials_async.metrics.phases import PHASES, PhaseTimer
 
 # The time at which each series began, one more for every counter: nobody asks for it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -123,7 +123,7 @@ class Metrics:
         self.learner_wait = make(
             Counter,
             "dials_learner_wait_seconds",
-            'Time that a group waited: for "experience", or for the "aips" of a refresh.',
+            'Time that a group waited: for "experience", the "aips" of a refresh, or late "evaluations".',
             ["group", "reason"],
         )
         self.policy_version = make(
@@ -178,7 +178,7 @@ class Metrics:
             return _Nothing()
         return kind(name, text, list(labels), registry=self.registry, **options)
 
-    def count_phases(self, phases: PhaseClock) -> None:
+    def count_phases(self, phases: PhaseTimer) -> None:
         """Offer the busy seconds of ``phases`` too."""
         if self.counting:
             self.registry.register(_PhaseSeconds(phases))
@@ -198,7 +198,7 @@ class Metrics:
 class _PhaseSeconds(Collector):
     """The clock of phases as a counter, with what runs right now: a refresh shows while it runs."""
 
-    def __init__(self, phases: PhaseClock) -> None:
+    def __init__(self, phases: PhaseTimer) -> None:
         self._phases = phases
 
     def describe(self) -> Iterable[Metric]:

@@ -12,11 +12,11 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from dials_async.clock import make_clock
 from dials_async.config import Config, load_config
 from dials_async.dashboard import NO_PASSWORD, FolderSource, serve
 from dials_async.domains.registry import machine_options, make_domain
 from dials_async.errors import ConfigError, InterruptedRunError
-from dials_async.influence.schedule import make_clock
 from dials_async.listening import parse_address
 from dials_async.metrics.endpoint import OFF, announced, make_metrics, served
 from dials_async.metrics.instruments import Metrics

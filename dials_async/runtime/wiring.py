@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
+from dials_async.clock import make_clock
 from dials_async.config import Config
 from dials_async.domains.registry import make_domain, result_options
 from dials_async.errors import ConfigError
 from dials_async.groups import Group, make_groups
-from dials_async.influence.schedule import make_clock
 from dials_async.messaging.broker import Broker, experience, gs_tasks, rollout_tasks
 from dials_async.messaging.metered import MeteredBroker
 from dials_async.metrics.instruments import Metrics
@@ -24,11 +24,9 @@ def fingerprint_of(config: Config) -> str:
 
 
 def keep_rules(config: Config) -> KeepRules:
-    """Which versions the store of this run keeps. Raises ConfigError."""
-    clock = make_clock(config, make_domain(config.domain))
+    """How many versions the store of this run keeps."""
     # At lag L a worker may still read what was the newest L versions ago; one more for the task in hand.
-    keep_last = max(KeepRules.keep_last, config.rollout.max_policy_lag + 2)
-    return KeepRules((clock.refresh_steps, clock.eval_steps), keep_last, KEPT_AIPS)
+    return KeepRules(max(KeepRules.keep_last, config.rollout.max_policy_lag + 2), KEPT_AIPS)
 
 
 def make_context(

@@ -1,6 +1,6 @@
 """The store port: committed versions of policies and AIPs, the only truth of a run (DESIGN, invariant 1)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -40,50 +40,19 @@ class AipState:
     meta: Meta = field(default_factory=dict)  # CE before and after, in nats
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """When a version became the newest: it is the first at or after every step in (steps_before, steps]."""
-
-    version: int
-    steps_before: int  # -1 for version 0, so that step 0 is its own
-    steps: int
-    held: bool
-    """Not released yet: if it is a boundary version, its weights stay."""
-
-    def answers(self, steps: int) -> bool:
-        """Whether this is the first version at or after ``steps``."""
-        return self.steps_before < steps <= self.steps
-
-
 @dataclass(frozen=True)
 class KeepRules:
-    """Which versions a store keeps.
+    """How many versions a store keeps, those apart that something still needs (``Store.commit_group``).
 
-    The newest ``keep_last`` versions of a group; and each boundary version, the first at or after a multiple
-    of one of ``boundary_steps`` (F and E; 0 is a multiple), until it is released. Of all but the newest
-    version the weights alone. Which version a boundary was is remembered for good. Of the AIPs the last
-    ``keep_last_aips``.
+    Of all but the newest version of a group the weights alone.
     """
 
-    boundary_steps: tuple[int, ...] = ()
     keep_last: int = 4  # a worker may still read what was the newest when its task was published
     keep_last_aips: int = 4
 
     def __post_init__(self) -> None:
-        if min(self.keep_last, self.keep_last_aips, *self.boundary_steps, 1) < 1:
-            raise ValueError(f"intervals and numbers of kept versions must be positive: {self}")
-
-    def is_boundary(self, mark: Mark) -> bool:
-        """Whether a multiple of an interval lies in (steps_before, steps]."""
-        return any(mark.steps // every > mark.steps_before // every for every in self.boundary_steps)
-
-    def keeps_mark(self, mark: Mark, newest: int) -> bool:
-        """Whether ``boundary_version`` must know this version when ``newest`` is the newest."""
-        return mark.version > newest - self.keep_last or self.is_boundary(mark)
-
-    def keeps_weights(self, mark: Mark, newest: int) -> bool:
-        """Whether the weights of this version are kept when ``newest`` is the newest."""
-        return mark.version > newest - self.keep_last or (mark.held and self.is_boundary(mark))
+        if min(self.keep_last, self.keep_last_aips) < 1:
+            raise ValueError(f"numbers of kept versions must be positive: {self}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +61,7 @@ class GroupSnapshot:
 
     state: GroupState
     weights: Mapping[int, Array]  # of the older versions that are kept
-    marks: tuple[Mark, ...]  # by rising version
+    holds: Mapping[int, frozenset[str]]  # version -> what it is still needed for; never empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +76,11 @@ class StoreSnapshot:
 class Store(Protocol):
     """Versions of policies and AIPs, and small records; used by many threads."""
 
-    def commit_group(self, state: GroupState) -> None:
+    def commit_group(self, state: GroupState, hold: Collection[str] = ()) -> None:
         """Make ``state`` the newest of its group, whole or not at all; its arrays are copied.
+
+        ``hold`` names what needs this version, in one word each: its weights are kept until each of these is
+        released.
 
         Raises VersionConflictError unless the newest is ``state.version - 1``, or there is none and the
         version is 0; StoreError if the state is malformed or counts fewer steps than the newest.
@@ -127,15 +99,12 @@ class Store(Protocol):
         """The array "weights" of that version, read-only. Raises VersionGoneError if it is not kept."""
         ...
 
-    def boundary_version(self, group: int, steps: int) -> int | None:
-        """The first version of ``group`` with ``steps_per_agent >= steps``, None if there is none yet.
-
-        Raises VersionGoneError if that is long past and ``steps`` is no multiple of a boundary interval.
-        """
+    def release(self, group: int, version: int, purpose: str) -> None:
+        """``purpose`` needs this version no longer. One that does not hold it is ignored."""
         ...
 
-    def release(self, group: int, version: int) -> None:
-        """A boundary version has been used: keep it no longer than others. Unknown versions are ignored."""
+    def held(self, group: int, purpose: str) -> list[int]:
+        """The versions of ``group`` that ``purpose`` still needs, by rising version."""
         ...
 
     def commit_aip(self, state: AipState) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dials_async.errors import CheckpointError
-from dials_async.store.base import AipState, Array, Arrays, GroupSnapshot, GroupState, Mark, StoreSnapshot
+from dials_async.store.base import AipState, Array, Arrays, GroupSnapshot, GroupState, StoreSnapshot
 
 #: Counted up when the layout below changes.
-FORMAT = 1
+FORMAT = 2
 
 #: The one before is what is left when the newest turns out to be damaged.
 KEEP_FILES = 2
@@ -121,7 +121,11 @@ def _dismantle(snapshot: StoreSnapshot) -> tuple[dict[str, Array], dict[str, Any
             "meta": dict(state.meta),
         }
         groups.append(
-            entry | {"older": sorted(known.weights), "marks": [asdict(mark) for mark in known.marks]}
+            entry
+            | {
+                "older": sorted(known.weights),
+                "holds": {str(version): sorted(held) for version, held in known.holds.items()},
+            }
         )
     for aip in snapshot.aips:
         arrays |= {f"aip/{aip.version}/{name}": array for name, array in aip.arrays.items()}
@@ -141,7 +145,8 @@ def _assemble(arrays: Arrays, state: dict[str, Any]) -> StoreSnapshot:
         group, version = entry["group"], entry["version"]
         newest = GroupState(group, version, entry["steps"], under(f"group/{group}/state/"), entry["meta"])
         older = {v: arrays[f"group/{group}/weights/{v}"] for v in entry["older"]}
-        groups[group] = GroupSnapshot(newest, older, tuple(Mark(**mark) for mark in entry["marks"]))
+        holds = {int(version): frozenset(held) for version, held in entry["holds"].items()}
+        groups[group] = GroupSnapshot(newest, older, holds)
     aips = tuple(
         AipState(entry["version"], entry["steps"], under(f"aip/{entry['version']}/"), entry["meta"])
         for entry in state["aips"]
@@ -165,7 +170,8 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     state: dict[str, Any] = json.loads(text)
     if state["format"] != FORMAT:
         raise CheckpointError(
-            f"{path} has format {state['format']}, this version of dials-async reads {FORMAT}"
+            f"{path} has format {state['format']}, this version of dials-async reads {FORMAT}: "
+            "go on with the version that began the run, or start another run"
         )
     for array in arrays.values():
         array.flags.writeable = False

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +15,6 @@ from dials_async.store.base import (
     GroupSnapshot,
     GroupState,
     KeepRules,
-    Mark,
     StoreSnapshot,
 )
 from dials_async.store.checks import encode_record, frozen_aip, frozen_array, frozen_group, require_next
@@ -33,17 +32,15 @@ class MemoryStore:
         self._changed = threading.Condition()  # its lock guards all of the above
         self._seen = threading.local()  # .changes at this thread's last wait
 
-    def commit_group(self, state: GroupState) -> None:
+    def commit_group(self, state: GroupState, hold: Collection[str] = ()) -> None:
         """See Store."""
         state = frozen_group(state)  # copies outside of the lock
         with self._changed:
             old = self._groups.get(state.group)
             require_next(f"group {state.group}", state, old.state if old else None)
-            before = old.state.steps_per_agent if old else -1
-            mark = Mark(state.version, before, state.steps_per_agent, held=True)
             weights = {**old.weights, old.state.version: old.state.arrays[WEIGHTS]} if old else {}
-            marks = (*(old.marks if old else ()), mark)
-            self._groups[state.group] = self._pruned(GroupSnapshot(state, weights, marks))
+            holds = {**(old.holds if old else {}), state.version: frozenset(hold)}
+            self._groups[state.group] = self._pruned(GroupSnapshot(state, weights, holds))
             self._announce()
 
     def latest_group(self, group: int) -> GroupState | None:
@@ -67,24 +64,19 @@ class MemoryStore:
             raise VersionGoneError(f"group {group}: version {version} is not kept, the newest is {newest}")
         return known.weights[version]
 
-    def boundary_version(self, group: int, steps: int) -> int | None:
+    def release(self, group: int, version: int, purpose: str) -> None:
         """See Store."""
         with self._changed:
             known = self._groups.get(group)
-        if known is None or known.state.steps_per_agent < steps:
-            return None
-        for mark in known.marks:
-            if mark.answers(steps):
-                return mark.version
-        raise VersionGoneError(f"group {group}: step {steps} is long past and no boundary of this store")
+            if known is not None and version in known.holds:
+                holds = {**known.holds, version: known.holds[version] - {purpose}}
+                self._groups[group] = self._pruned(replace(known, holds=holds))
 
-    def release(self, group: int, version: int) -> None:
+    def held(self, group: int, purpose: str) -> list[int]:
         """See Store."""
         with self._changed:
             known = self._groups.get(group)
-            if known is not None:
-                marks = tuple(replace(m, held=m.held and m.version != version) for m in known.marks)
-                self._groups[group] = self._pruned(replace(known, marks=marks))
+        return sorted(version for version, held in known.holds.items() if purpose in held) if known else []
 
     def commit_aip(self, state: AipState) -> None:
         """See Store."""
@@ -161,7 +153,7 @@ class MemoryStore:
         groups = {}
         for group, known in snapshot.groups.items():
             older = {version: frozen_array(WEIGHTS, array) for version, array in known.weights.items()}
-            groups[group] = self._pruned(GroupSnapshot(frozen_group(known.state), older, known.marks))
+            groups[group] = self._pruned(GroupSnapshot(frozen_group(known.state), older, known.holds))
         aips = tuple(frozen_aip(state) for state in snapshot.aips)
         records = {
             kind: dict(encode_record(kind, json.loads(row)) for row in rows)
@@ -179,11 +171,10 @@ class MemoryStore:
         """See Store."""
 
     def _pruned(self, known: GroupSnapshot) -> GroupSnapshot:
-        newest = known.state.version
-        marks = tuple(mark for mark in known.marks if self._rules.keeps_mark(mark, newest))
-        kept = {mark.version for mark in marks if self._rules.keeps_weights(mark, newest)}
-        weights = {version: array for version, array in known.weights.items() if version in kept}
-        return GroupSnapshot(known.state, MappingProxyType(weights), marks)
+        oldest = known.state.version - self._rules.keep_last + 1
+        holds = {version: held for version, held in known.holds.items() if held}
+        weights = {v: array for v, array in known.weights.items() if v >= oldest or v in holds}
+        return GroupSnapshot(known.state, MappingProxyType(weights), MappingProxyType(holds))
 
     def _announce(self) -> None:
         self._changes += 1

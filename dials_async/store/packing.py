@@ -1,7 +1,7 @@
 """How the Redis store packs states: msgpack, an array as [dtype, shape, bytes]; never pickle."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +10,7 @@ import msgpack
 import numpy as np
 
 from dials_async.errors import StoreError
-from dials_async.store.base import WEIGHTS, AipState, Array, Arrays, GroupState, Mark, Meta
+from dials_async.store.base import WEIGHTS, AipState, Array, Arrays, GroupState, Meta
 
 #: Redis takes no longer value (proto-max-bulk-len), and hangs up instead of saying so.
 MAX_BLOB_BYTES = 512 * 2**20
@@ -52,22 +52,14 @@ def unpack_aip(version: int, blob: bytes) -> AipState:
     return AipState(version, steps, MappingProxyType(arrays), meta)
 
 
-def pack_mark(mark: Mark, boundary: bool, token: str) -> str:
-    """What the scripts can read too: whether it is a boundary is decided here, once, by the KeepRules.
-
-    ``token`` stands for the call that committed the version.
-    """
-    return f"{mark.steps_before} {mark.steps} {mark.held:d} {boundary:d} {token}"
+def pack_holds(held: Collection[str]) -> str:
+    """What a version is needed for; the scripts read it too."""
+    return " ".join(sorted(held))
 
 
-def unpack_marks(what: str, fields: Mapping[int, bytes]) -> tuple[Mark, ...]:
-    """From packed marks by version: marks by rising version. Raises StoreError, naming ``what``."""
-    marks = []
-    with damage_named(what):
-        for version, blob in sorted(fields.items()):
-            before, steps, held, _boundary, _token = blob.split()
-            marks.append(Mark(version, int(before), int(steps), held == b"1"))
-    return tuple(marks)
+def unpack_holds(blob: bytes) -> frozenset[str]:
+    """Invert ``pack_holds``."""
+    return frozenset(blob.decode().split())
 
 
 @contextmanager

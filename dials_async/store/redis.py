@@ -2,23 +2,23 @@
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from redis.exceptions import WatchError
 
 from dials_async.errors import StoreError, VersionConflictError, VersionGoneError
 from dials_async.store import redis_scripts as scripts
-from dials_async.store.base import AipState, Array, GroupState, KeepRules, Mark, StoreSnapshot
+from dials_async.store.base import AipState, Array, GroupState, KeepRules, StoreSnapshot
 from dials_async.store.checks import encode_record, frozen_aip, frozen_group, require_next
 from dials_async.store.packing import (
     pack_aip,
     pack_group,
-    pack_mark,
+    pack_holds,
     unpack_aip,
     unpack_array,
     unpack_group,
-    unpack_marks,
+    unpack_holds,
 )
 from dials_async.store.redis_hashes import aip_states, group_snapshot, restored_hashes, restored_records
 from dials_async.store.redis_keys import RunKeys
@@ -54,7 +54,7 @@ class RedisStore:
             self._commit_group = guarded(*opened, scripts.COMMIT_GROUP)
             self._commit_aip = guarded(*opened, scripts.COMMIT_AIP)
             self._append = guarded(*opened, scripts.APPEND)
-            self._read_marks = self._link.script(scripts.MARKS)
+            self._read_holds = self._link.script(scripts.HOLDS)
             self._release = self._link.script(scripts.RELEASE)
             warn_of_eviction(self._link)
             self._news = News(self._link, self._changes, self._channel)
@@ -67,13 +67,11 @@ class RedisStore:
         self._link.close()
         self._news.close()
 
-    def commit_group(self, state: GroupState) -> None:
+    def commit_group(self, state: GroupState, hold: Collection[str] = ()) -> None:
         """See Store."""
         key, what = self._keys.group(state.group), f"group {state.group}"
         state = frozen_group(state)
         before = self._require_next(what, key, state)
-        mark = Mark(state.version, before, state.steps_per_agent, held=True)
-        token = scripts.new_token()
         answer = self._commit_group(
             (key, self._groups, self._changes),
             (
@@ -81,9 +79,9 @@ class RedisStore:
                 state.version,
                 before,
                 state.steps_per_agent,
-                pack_mark(mark, self._rules.is_boundary(mark), token),
-                token,
+                scripts.new_token(),
                 self._rules.keep_last,
+                pack_holds(hold),
                 *pack_group(state),
                 self._channel,
             ),
@@ -106,21 +104,15 @@ class RedisStore:
             raise VersionGoneError(f"group {group}: version {version} is not kept, the newest is {newest}")
         return unpack_array(f"group {group}, weights of version {version}", blob)
 
-    def boundary_version(self, group: int, steps: int) -> int | None:
+    def release(self, group: int, version: int, purpose: str) -> None:
         """See Store."""
-        answer = self._read_marks((self._keys.group(group),), ())
-        fields = {int(version): mark for version, mark in zip(answer[::2], answer[1::2], strict=True)}
-        marks = unpack_marks(f"group {group}, marks", fields)
-        if not marks or marks[-1].steps < steps:
-            return None
-        for mark in marks:
-            if mark.answers(steps):
-                return mark.version
-        raise VersionGoneError(f"group {group}: step {steps} is long past and no boundary of this store")
+        self._release((self._keys.group(group),), (version, purpose, self._rules.keep_last))
 
-    def release(self, group: int, version: int) -> None:
+    def held(self, group: int, purpose: str) -> list[int]:
         """See Store."""
-        self._release((self._keys.group(group),), (version, self._rules.keep_last))
+        answer = self._read_holds((self._keys.group(group),), ())
+        pairs = zip(answer[::2], answer[1::2], strict=True)
+        return sorted(int(version) for version, blob in pairs if purpose in unpack_holds(blob))
 
     def commit_aip(self, state: AipState) -> None:
         """See Store."""
@@ -273,7 +265,7 @@ class RedisStore:
     def _require_next(self, what: str, key: str, state: GroupState | AipState) -> int:
         """The steps before ``state``, -1 if it is the first. Raises as ``commit_group`` says.
 
-        The script looks again; here it saves sending what is late, and the mark needs the steps.
+        The script looks again; here it saves sending what is late.
         """
         version, steps = self._link.call(lambda client: client.hmget(key, "version", "steps"))
         if version is None:

@@ -11,11 +11,11 @@ from dials_async.store.packing import (
     pack_aip,
     pack_array,
     pack_group,
-    pack_mark,
+    pack_holds,
     unpack_aip,
     unpack_array,
     unpack_group,
-    unpack_marks,
+    unpack_holds,
 )
 from dials_async.store.redis_keys import RunKeys
 
@@ -32,8 +32,9 @@ def group_snapshot(group: int, fields: Mapping[bytes, bytes]) -> GroupSnapshot:
         blobs = by_version("w:", fields)
         newest = unpack_group(group, version, state, blobs.pop(version))
     older = {v: unpack_array(f"group {group}, weights of version {v}", b) for v, b in blobs.items()}
-    marks = unpack_marks(f"group {group}, marks", by_version("m:", fields))
-    return GroupSnapshot(newest, MappingProxyType(older), marks)
+    with damage_named(f"group {group}, holds"):
+        holds = {v: unpack_holds(blob) for v, blob in by_version("h:", fields).items()}
+    return GroupSnapshot(newest, MappingProxyType(older), MappingProxyType(holds))
 
 
 def aip_states(fields: Mapping[bytes, bytes]) -> tuple[AipState, ...]:
@@ -60,11 +61,11 @@ def restored_group(known: GroupSnapshot, rules: KeepRules) -> Fields:
     newest: GroupState = frozen_group(known.state)
     state, weights = pack_group(newest)
     fields: Fields = {"version": newest.version, "steps": newest.steps_per_agent, "state": state}
-    for mark in known.marks:
-        if rules.keeps_mark(mark, newest.version):
-            fields[f"m:{mark.version}"] = pack_mark(mark, rules.is_boundary(mark), _NO_TOKEN)
-            if mark.version in known.weights and rules.keeps_weights(mark, newest.version):
-                fields[f"w:{mark.version}"] = pack_array(frozen_array(WEIGHTS, known.weights[mark.version]))
+    fields |= {f"h:{version}": pack_holds(held) for version, held in known.holds.items()}
+    for version, array in known.weights.items():
+        if version > newest.version - rules.keep_last or version in known.holds:
+            fields[f"w:{version}"] = pack_array(frozen_array(WEIGHTS, array))
+    fields |= {f"t:{version}": _NO_TOKEN for version in (*known.weights, newest.version)}
     return {**fields, f"w:{newest.version}": weights}
 
 

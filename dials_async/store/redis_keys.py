@@ -7,7 +7,8 @@ transactions need that.
     dials:{run}:changes      number  commits, appended records and restores so far
     dials:{run}:groups       set     ids of groups
     dials:{run}:group:<id>   hash    version, steps: of the newest; state: it without its weights;
-                                     w:<version>: weights; m:<version>: mark
+                                     w:<version>: weights; t:<version>: token;
+                                     h:<version>: what it is still needed for
     dials:{run}:aips         hash    version, steps: of the newest; a:<version>: all of it; t:<version>: token
     dials:{run}:kinds        set     kinds of records
     dials:{run}:rows:<kind>  list    the records, JSON
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from dials_async.errors import UsageError
 
 #: Counted up when the layout above changes, so that a program of another version is refused.
-SCHEMA = 1
+SCHEMA = 2
 
 #: As for the folders of runs; what it leaves out has a meaning in patterns of keys.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

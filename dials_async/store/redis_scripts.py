@@ -26,40 +26,26 @@ local function announce(counter, channel)
 end
 """
 
-# A mark is "steps_before steps held boundary token". KeepRules.keeps_mark and keeps_weights say the same.
 _PRUNE = """
-local function parse(mark)
-    return string.match(mark, '^(%S+) (%S+) (%d) (%d) (%S+)$')
-end
-
 local function prune(group, oldest)
     for _, field in ipairs(redis.call('HKEYS', group)) do
-        local version = string.match(field, '^m:(%d+)$')
-        if version and tonumber(version) < oldest then
-            local _, _, held, boundary = parse(redis.call('HGET', group, field))
-            if boundary == '0' then
-                redis.call('HDEL', group, field, 'w:' .. version)
-            elseif held == '0' then
-                redis.call('HDEL', group, 'w:' .. version)
-            end
+        local version = string.match(field, '^[wt]:(%d+)$')
+        if version and tonumber(version) < oldest and redis.call('HEXISTS', group, 'h:' .. version) == 0 then
+            redis.call('HDEL', group, field)
         end
     end
 end
 """
 
-#: KEYS: group, groups, changes. ARGV: id, version, steps before, steps, mark, token, keep_last, state,
+#: KEYS: group, groups, changes. ARGV: id, version, steps before, steps, token, keep_last, hold, state,
 #: weights, channel. Returns {1, changes}, or {0, newest version} if this version does not come next.
 COMMIT_GROUP = (
     _ANNOUNCE
     + _PRUNE
     + """
 local version = ARGV[2]
-local mark = redis.call('HGET', KEYS[1], 'm:' .. version)
-if mark then
-    local _, _, _, _, token = parse(mark)
-    if token == ARGV[6] then
-        return {1, tonumber(redis.call('GET', KEYS[3]) or 0)}
-    end
+if redis.call('HGET', KEYS[1], 't:' .. version) == ARGV[5] then
+    return {1, tonumber(redis.call('GET', KEYS[3]) or 0)}
 end
 local newest = redis.call('HGET', KEYS[1], 'version') or '-1'
 local steps = redis.call('HGET', KEYS[1], 'steps') or '-1'
@@ -67,37 +53,46 @@ if tonumber(newest) ~= tonumber(version) - 1 or steps ~= ARGV[3] then
     return {0, newest}
 end
 redis.call('HSET', KEYS[1], 'version', version, 'steps', ARGV[4], 'state', ARGV[8],
-           'w:' .. version, ARGV[9], 'm:' .. version, ARGV[5])
+           'w:' .. version, ARGV[9], 't:' .. version, ARGV[5])
+if ARGV[7] ~= '' then
+    redis.call('HSET', KEYS[1], 'h:' .. version, ARGV[7])
+end
 redis.call('SADD', KEYS[2], ARGV[1])
-prune(KEYS[1], tonumber(version) - tonumber(ARGV[7]) + 1)
+prune(KEYS[1], tonumber(version) - tonumber(ARGV[6]) + 1)
 return {1, announce(KEYS[3], ARGV[10])}
 """
 )
 
-#: KEYS: group. ARGV: version, keep_last.
+#: KEYS: group. ARGV: version, purpose, keep_last.
 RELEASE = (
     _PRUNE
     + """
-local mark = redis.call('HGET', KEYS[1], 'm:' .. ARGV[1])
-if mark then
-    local before, steps, _, boundary, token = parse(mark)
-    redis.call('HSET', KEYS[1], 'm:' .. ARGV[1], before .. ' ' .. steps .. ' 0 ' .. boundary .. ' ' .. token)
-    prune(KEYS[1], tonumber(redis.call('HGET', KEYS[1], 'version')) - tonumber(ARGV[2]) + 1)
+local field = 'h:' .. ARGV[1]
+local rest = {}
+for purpose in string.gmatch(redis.call('HGET', KEYS[1], field) or '', '%S+') do
+    if purpose ~= ARGV[2] then
+        rest[#rest + 1] = purpose
+    end
+end
+if #rest > 0 then
+    redis.call('HSET', KEYS[1], field, table.concat(rest, ' '))
+elseif redis.call('HDEL', KEYS[1], field) == 1 then
+    prune(KEYS[1], tonumber(redis.call('HGET', KEYS[1], 'version')) - tonumber(ARGV[3]) + 1)
 end
 """
 )
 
-#: KEYS: group. Returns version, mark, version, mark, ... in no order.
-MARKS = """
-local marks = {}
+#: KEYS: group. Returns version, what it is needed for, version, ... in no order.
+HOLDS = """
+local holds = {}
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-    local version = string.match(field, '^m:(%d+)$')
+    local version = string.match(field, '^h:(%d+)$')
     if version then
-        marks[#marks + 1] = version
-        marks[#marks + 1] = redis.call('HGET', KEYS[1], field)
+        holds[#holds + 1] = version
+        holds[#holds + 1] = redis.call('HGET', KEYS[1], field)
     end
 end
-return marks
+return holds
 """
 
 #: KEYS: aips, changes. ARGV: version, steps before, steps, state, token, keep_last_aips, channel. Returns as

@@ -73,3 +73,19 @@ def test_steps_since_a_refresh_are_those_of_the_slowest_group_however_far_ahead_
         assert run_state(context, {})["steps_since_refresh"] == 0
         commit(1, 1)
         assert run_state(context, {})["steps_since_refresh"] == context.clock.steps_per_update
+
+
+def test_at_lag_above_0_a_later_refresh_replaces_those_that_have_not_begun() -> None:
+    # Given a sampler that comes when its run is at update 3 of 4, with a refresh due before each update
+    context = make_context("rollout.max_policy_lag=2", "schedule.refresh_steps=800", "aip.gs_steps=200")
+    for version in range(4):
+        commit_policies(context, version)
+    assert context.clock.n_refreshes == 4
+    GsSampler(context, threads=1).run()
+    # Then it makes one, of the newest policies, which is the last one, too
+    (record,) = context.store.records("refreshes")
+    assert (record["aip_version"], record["steps"]) == (1, 2400)
+    assert context.store.aip_version() == 1
+    # And one that is started again has nothing left to do
+    GsSampler(context, threads=1).run()
+    assert len(context.store.records("refreshes")) == 1

@@ -1,7 +1,8 @@
 """The learner of a group at lag 0: what it learns depends on the experience alone, not on how it arrives."""
 
 import random
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from rollout.contexts import (
     running,
 )
 
+from dials_async.clock import EVALUATION
 from dials_async.errors import StoreError, TrainingError
 from dials_async.learning.learner import GroupLearner
 from dials_async.messaging.broker import experience, rollout_tasks
@@ -128,10 +130,10 @@ def test_a_new_learner_goes_on_where_the_last_one_was_stopped(expected: np.ndarr
 class FailingStore(MemoryStore):
     """Refuses the commit of version 1."""
 
-    def commit_group(self, state: GroupState) -> None:
+    def commit_group(self, state: GroupState, hold: Collection[str] = ()) -> None:
         if state.version == 1:
             raise StoreError("the store is gone")
-        super().commit_group(state)
+        super().commit_group(state, hold)
 
 
 def test_experience_is_acknowledged_only_after_the_commit() -> None:
@@ -237,3 +239,36 @@ def test_no_task_is_published_before_the_aips_it_pins_are_there() -> None:
                     context.broker.publish(experience("r", agent), body)
         assert eventually(lambda: not thread.is_alive())
     assert pinned == [(k, (k,), 1 + k // 2) for k in range(4) for _ in range(2)]
+
+
+def test_with_too_many_versions_waiting_for_the_evaluator_no_other_one_is_made() -> None:
+    # Given an evaluation after each update, a learner with all the experience that it asks for, no evaluator
+    context = make_context("schedule.eval_steps=800")
+    commit_aips(context, 0)
+    commit_aips(context, 1)
+    learner = GroupLearner(context, context.groups[0])
+    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
+
+    def answer(thread: threading.Thread) -> None:
+        for _ in range(2):
+            delivery = receive(tasks, thread)
+            for agent, body in honest(simulate(context, decode_task(delivery.body))):
+                context.broker.publish(experience("r", agent), body)
+
+    with running(context, learner.run) as thread:
+        answer(thread)
+        answer(thread)
+        # When three versions wait
+        assert eventually(lambda: context.store.held(0, EVALUATION) == [0, 1, 2])
+        # Then no experience is asked for, and it is said why
+        assert tasks.receive(0.5) is None
+        assert learner.doing == "waiting for the evaluator: 3 versions wait for it"
+        # Until the evaluator has made one
+        context.store.release(0, 0, EVALUATION)
+        answer(thread)
+        assert eventually(lambda: context.store.held(0, EVALUATION) == [1, 2, 3])
+        assert tasks.receive(0.5) is None
+        context.store.release(0, 1, EVALUATION)
+        answer(thread)
+        assert eventually(lambda: not thread.is_alive())
+    assert context.store.group_version(0) == 4

@@ -4,8 +4,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
 from dials_async.messaging.memory import MemoryBroker
-from dials_async.metrics.clock import PhaseClock
 from dials_async.metrics.instruments import Metrics
+from dials_async.metrics.phases import PhaseTimer
 from dials_async.runtime.run_metrics import RunMetrics
 from dials_async.store.memory import MemoryStore
 
@@ -15,7 +15,7 @@ _SUFFIXES = {"counter": "_total", "info": "_info"}
 def process_metrics() -> Metrics:
     """What every process serves."""
     metrics = Metrics()
-    metrics.count_phases(PhaseClock())
+    metrics.count_phases(PhaseTimer())
     metrics.watch("broker", MemoryBroker())
     metrics.watch("store", MemoryStore())
     return metrics

@@ -8,8 +8,8 @@ import pytest
 
 from dials_async.learning.progress import LearningProgress
 from dials_async.learning.settings import HEALTH
-from dials_async.metrics.clock import PhaseClock
 from dials_async.metrics.instruments import Metrics
+from dials_async.metrics.phases import PhaseTimer
 from dials_async.store.base import GroupState
 from tests.messaging.examples import make_experience
 
@@ -20,7 +20,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def test_a_phase_counts_while_it_runs() -> None:
-    metrics, clock = Metrics(), PhaseClock()
+    metrics, clock = Metrics(), PhaseTimer()
     metrics.count_phases(clock)
     with clock("collect"):
         time.sleep(0.02)

@@ -12,8 +12,8 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import CollectorRegistry
 
-from dials_async.metrics.clock import PhaseClock
 from dials_async.metrics.instruments import Metrics
+from dials_async.metrics.phases import PhaseTimer
 from dials_async.runtime.run_metrics import RunMetrics
 
 #: Endings that prometheus_client gives to the series of a metric.
@@ -37,7 +37,7 @@ def series_names(registry: CollectorRegistry) -> set[str]:
 def known() -> set[str]:
     metrics = Metrics()
     RunMetrics(metrics)
-    metrics.count_phases(PhaseClock())
+    metrics.count_phases(PhaseTimer())
     for server in ("broker", "store"):
         metrics.watch(server, Connected())
     return series_names(metrics.registry)

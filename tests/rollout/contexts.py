@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from dials_async.clock import make_clock
 from dials_async.config import Config, load_config
 from dials_async.domains.registry import make_domain
 from dials_async.groups import make_groups
-from dials_async.influence.schedule import make_clock
 from dials_async.messaging.broker import Consumer, Delivery, experience, gs_tasks, rollout_tasks
 from dials_async.messaging.memory import MemoryBroker
 from dials_async.run_context import RunContext
@@ -51,7 +51,8 @@ def make_context(
     single_consumer: bool = False,
 ) -> RunContext:
     """A run named "r" with declared queues, and nothing committed yet."""
-    config = small_config(*settings)
+    # Nobody evaluates here, and learners wait for an evaluator that is far behind.
+    config = small_config("schedule.eval_steps=1000000", *settings)
     domain = make_domain(config.domain)
     broker = broker or MemoryBroker()
     broker.declare(rollout_tasks("r"), 1000)

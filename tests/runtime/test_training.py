@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dials_async.clock import EVALUATION
 from dials_async.evaluation.evaluator import Evaluator
 from dials_async.learning.tally import lag_counts
 from dials_async.runtime.embedded import EmbeddedRun
@@ -156,14 +157,14 @@ def test_an_evaluator_that_is_behind_leaves_no_evaluation_out(
 ) -> None:
     wait_for = Evaluator._wait_for
 
-    def after_all_is_learned(evaluator: Evaluator, version: int) -> bool:
-        context = evaluator._context
-        while context.store.group_version(0) < 10 and not context.stop.is_set():
-            context.store.wait(0.1)
+    def once_the_learner_waits(evaluator: Evaluator, version: int) -> bool:
+        store, stop = evaluator._context.store, evaluator._context.stop
+        while len(store.held(0, EVALUATION)) < 3 and store.group_version(0) < 10 and not stop.is_set():
+            store.wait(0.1)
         return wait_for(evaluator, version)
 
     # F and E ask for the same versions: 1600 is the first at or after both 1400 and 1500
-    monkeypatch.setattr(Evaluator, "_wait_for", after_all_is_learned)
+    monkeypatch.setattr(Evaluator, "_wait_for", once_the_learner_waits)
     settings = ("run.steps=16000", "schedule.refresh_steps=1400", "schedule.eval_steps=1500")
     run = train_to_the_end(tmp_path, small_config(*settings))
     assert [row["version"] for row in evaluations(run)] == run.context.clock.evaluations()

@@ -34,7 +34,7 @@ def aip_state(version: int) -> AipState:
 def filled(store: Store, versions: int = 6) -> Store:
     """Two groups, AIPs and records."""
     for version in range(versions):
-        store.commit_group(group_state(version, 0))
+        store.commit_group(group_state(version, 0), ("refresh", "evaluation") if version % 3 == 0 else ())
         store.commit_group(group_state(version, 11))
         store.commit_aip(aip_state(version))
         store.append_record("evaluation", {"id": f"v{version}", "return": 0.5 * version, "note": None})
@@ -51,7 +51,7 @@ def plain(snapshot: StoreSnapshot) -> dict[str, Any]:
         return s.version, s.steps_per_agent, dict(s.meta), {k: array(a) for k, a in s.arrays.items()}
 
     groups = {
-        group: (state(known.state), {v: array(a) for v, a in known.weights.items()}, known.marks)
+        group: (state(known.state), {v: array(a) for v, a in known.weights.items()}, dict(known.holds))
         for group, known in snapshot.groups.items()
     }
     return {

@@ -38,7 +38,7 @@ while True:
 
 
 def snapshot(versions: int = 6) -> StoreSnapshot:
-    return filled(MemoryStore(KeepRules(boundary_steps=(250,), keep_last=2)), versions).snapshot()
+    return filled(MemoryStore(KeepRules(keep_last=2)), versions).snapshot()
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_checkpoint_comes_back_equal(tmp_path: Path) -> None:
     loaded = load_checkpoint(folder, "print")
     assert (loaded.path, loaded.warnings) == (path, ())
     assert plain(loaded.snapshot) == plain(snapshot())
-    store = MemoryStore(KeepRules(boundary_steps=(250,), keep_last=2))
+    store = MemoryStore(KeepRules(keep_last=2))
     store.restore(loaded.snapshot)
     assert plain(store.snapshot()) == plain(snapshot())
 

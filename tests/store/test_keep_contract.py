@@ -1,6 +1,4 @@
-"""Which versions every store keeps, and which version a boundary was."""
-
-from itertools import accumulate
+"""Which versions every store keeps: the newest, and what something still needs."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -46,69 +44,80 @@ def test_the_newest_aips_are_kept(make_store: MakeStore) -> None:
             store.aip(version)
 
 
-def test_boundary_versions_stay_until_they_are_released(make_store: MakeStore) -> None:
-    # Given boundaries at every 250 and 400 steps, and a version every 100 steps
-    store = make_store(KeepRules(boundary_steps=(250, 400), keep_last=2))
-    for version in range(13):
-        store.commit_group(group_state(version))
-    # Then the first versions at or after 0, 250, 400, 500, 750, 800, 1000 and 1200 steps are kept
-    assert kept(store, 13) == [0, 3, 4, 5, 8, 10, 11, 12]
-    assert [store.boundary_version(0, steps) for steps in (0, 250, 400, 750, 800)] == [0, 3, 4, 8, 8]
-    # When some are released, one of them among the newest
-    for version in (3, 8, 12, 99):
-        store.release(0, version)
-    store.release(5, 0)
-    # Then they go, the newest when its time comes, and it is still known which they were
-    assert kept(store, 13) == [0, 4, 5, 10, 11, 12]
-    for version in (13, 14):
-        store.commit_group(group_state(version))
-    assert kept(store, 15) == [0, 4, 5, 10, 13, 14]
-    assert [store.boundary_version(0, steps) for steps in (250, 750, 1200)] == [3, 8, 12]
-
-
-def test_a_boundary_ahead_is_not_there_yet_and_the_final_step_is_known(make_store: MakeStore) -> None:
-    store = make_store(KeepRules(boundary_steps=(500,), keep_last=2))
+def test_what_is_needed_stays_until_each_purpose_has_released_it(make_store: MakeStore) -> None:
+    # Given versions that are needed for one thing, for two, and for nothing
+    store = make_store(KeepRules(keep_last=2))
+    needed = {0: {"refresh", "evaluation"}, 3: {"refresh"}, 4: {"evaluation"}, 9: {"evaluation"}}
     for version in range(10):
-        store.commit_group(group_state(version, steps=99 * version))
-    assert store.boundary_version(0, 1000) is None
-    assert store.boundary_version(0, 891) == 9
-    assert store.boundary_version(0, 800) == 9
-    assert store.boundary_version(0, 892) is None
-    # And what is neither is not guessed: 495 and 693 were exact steps of versions that are gone
-    for steps in (150, 495, 693):
-        with pytest.raises(VersionGoneError, match="no boundary"):
-            store.boundary_version(0, steps)
+        store.commit_group(group_state(version), needed.get(version, ()))
+    # Then they are kept, beside the newest, and it is known for what
+    assert kept(store, 10) == [0, 3, 4, 8, 9]
+    assert (store.held(0, "refresh"), store.held(0, "evaluation")) == ([0, 3], [0, 4, 9])
+    # When some are released, one of them by half, one twice, one by somebody who does not need it
+    for version, purpose in (
+        (0, "refresh"),
+        (3, "refresh"),
+        (3, "refresh"),
+        (4, "refresh"),
+        (9, "evaluation"),
+    ):
+        store.release(0, version, purpose)
+    for group, version in ((0, 99), (5, 0)):
+        store.release(group, version, "refresh")
+    # Then those go that nothing needs, the newest when its time comes
+    assert kept(store, 10) == [0, 4, 8, 9]
+    assert (store.held(0, "refresh"), store.held(0, "evaluation")) == ([], [0, 4])
+    for version in (10, 11):
+        store.commit_group(group_state(version))
+    assert kept(store, 12) == [0, 4, 10, 11]
+    # And what is needed comes back with a snapshot, and nothing else
+    again = make_store(KeepRules(keep_last=2))
+    again.restore(store.snapshot())
+    assert kept(again, 12) == [0, 4, 10, 11]
+    again.release(0, 0, "evaluation")
+    assert kept(again, 12) == [4, 10, 11]
+    assert kept(store, 12) == [0, 4, 10, 11]
+
+
+PURPOSES = ("refresh", "evaluation", "another")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(
-    gaps=st.lists(st.integers(0, 90), min_size=1, max_size=25),
-    intervals=st.lists(st.integers(1, 200), max_size=2),
+    commits=st.lists(st.sets(st.sampled_from(PURPOSES)), min_size=1, max_size=20),
+    releases=st.lists(st.tuples(st.integers(0, 20), st.sampled_from(PURPOSES)), max_size=30),
     keep_last=st.integers(1, 4),
+    data=st.data(),
 )
-def test_every_multiple_of_an_interval_has_the_first_version_at_or_after_it(
-    make_store: MakeStore, gaps: list[int], intervals: list[int], keep_last: int
+def test_in_any_order_the_newest_and_the_needed_are_kept_and_no_others(
+    make_store: MakeStore,
+    commits: list[set[str]],
+    releases: list[tuple[int, str]],
+    keep_last: int,
+    data: st.DataObject,
 ) -> None:
-    store = make_store(KeepRules(tuple(intervals), keep_last))
-    steps = [0, *accumulate(gaps)]
-    for version, at in enumerate(steps):
-        store.commit_group(group_state(version, steps=at))
-    newest = range(len(steps))[-keep_last:]
-    boundaries = {
-        next(version for version, at in enumerate(steps) if at >= multiple)
-        for interval in intervals
-        for multiple in range(0, steps[-1] + 1, interval)
-    }
-    assert kept(store, len(steps)) == sorted(boundaries | set(newest))
-    for interval in intervals:
-        for multiple in range(0, steps[-1] + 2 * interval, interval):
-            first = next((version for version, at in enumerate(steps) if at >= multiple), None)
-            assert store.boundary_version(0, multiple) == first
+    store, needed = make_store(KeepRules(keep_last)), dict[int, set[str]]()
+    steps = data.draw(st.permutations(["commit"] * len(commits) + ["release"] * len(releases)))
+    for step in steps:
+        if step == "commit":
+            version = len(needed)
+            store.commit_group(group_state(version), commits[version])
+            needed[version] = set(commits[version])
+        else:
+            version, purpose = releases.pop()
+            store.release(0, version, purpose)
+            needed.get(version, set()).discard(purpose)
+        gone = {
+            version for version in needed if version <= len(needed) - 1 - keep_last and not needed[version]
+        }
+        assert kept(store, len(commits)) == sorted(needed.keys() - gone)
+        for version in gone:
+            needed[version] = set()
+    for purpose in PURPOSES:
+        assert store.held(0, purpose) == [v for v in needed if purpose in needed[v]]
 
 
-@pytest.mark.parametrize(
-    "sizes", [{"boundary_steps": (0,)}, {"keep_last": 0}, {"keep_last_aips": 0}, {"boundary_steps": (5, -1)}]
-)
+@pytest.mark.parametrize("sizes", [{"keep_last": 0}, {"keep_last_aips": 0}, {"keep_last": -1}])
 def test_rules_that_keep_nothing_are_a_mistake_of_the_caller(sizes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="positive"):
-        KeepRules(**sizes)  # type: ignore[arg-type]
+        KeepRules(**sizes)

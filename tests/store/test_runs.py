@@ -138,8 +138,8 @@ def test_all_keys_of_a_run_are_in_one_slot_and_go_with_it(
 
 
 def test_a_run_of_another_schema_is_refused(registry: RunRegistry, known: str) -> None:
-    registry._link.client.hset(f"dials:{{{known}}}:info", "schema", 2)
-    with pytest.raises(StoreError, match=r"schema 2.*has 1"):
+    registry._link.client.hset(f"dials:{{{known}}}:info", "schema", 1)
+    with pytest.raises(StoreError, match=r"schema 1.*has 2.*use the version that began it"):
         registry.config(known)
 
 

@@ -1,6 +1,7 @@
 """The clock of a run: which update, refresh and evaluation come at how many steps per agent (Algorithm 1, F).
 
-Everything here is arithmetic on committed steps, so that every process comes to the same answer.
+Everything here is arithmetic on committed steps, so that every process comes to the same answer. It also says
+what a version of the policies is still needed for; the store keeps it until each of these has released it.
 """
 
 from dataclasses import dataclass
@@ -8,6 +9,9 @@ from dataclasses import dataclass
 from dials_async.config import Config
 from dials_async.domains.base import Domain
 from dials_async.errors import ConfigError
+
+#: What a version of a group may be needed for when it is no longer among the newest.
+REFRESH, EVALUATION = "refresh", "evaluation"
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class Clock:
     eval_steps: int
     aips_are_trained: bool
     """Only with the simulator "dials"."""
+    refreshes_are_pinned: bool = True
+    """At policy lag 0 a refresh is made for one version; else for whatever is newest when it begins."""
 
     @property
     def total_steps(self) -> int:
@@ -41,7 +47,23 @@ class Clock:
 
     def aip_version(self, version: int) -> int:
         """AIP version that rollouts for the update of policy ``version`` use at lag 0."""
-        return 1 + self.steps(version) // self.refresh_steps if self.aips_are_trained else 0
+        return self.refreshes_due(self.steps(version))
+
+    def refresh_version(self, refresh: int) -> int:
+        """The version that a refresh, counted from 0, is made for: the first at or after r F."""
+        return self.first_version(refresh * self.refresh_steps)
+
+    def refreshes_due(self, steps: int) -> int:
+        """How many refreshes belong to the first ``steps`` per agent, that of step 0 among them."""
+        return 1 + steps // self.refresh_steps if self.aips_are_trained else 0
+
+    def needed_for(self, version: int) -> frozenset[str]:
+        """What ``version`` has to be kept for, until it is released: REFRESH, EVALUATION, both or none."""
+        found = {EVALUATION} if self.is_evaluated(version) else set()
+        is_refreshed = self.aip_version(version) > self.aip_version_behind(version)
+        if self.refreshes_are_pinned and is_refreshed and version < self.n_updates:
+            found.add(REFRESH)
+        return frozenset(found)
 
     def aip_version_behind(self, version: int) -> int:
         """AIP version that produced ``version``: the one in use just before (0, untrained, for version 0)."""
@@ -81,4 +103,5 @@ def make_clock(config: Config, domain: Domain) -> Clock:
         refresh_steps=config.schedule.refresh_steps,
         eval_steps=config.eval_steps,
         aips_are_trained=config.run.simulator == "dials",
+        refreshes_are_pinned=rollout.max_policy_lag == 0,
     )

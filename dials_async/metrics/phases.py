@@ -1,4 +1,4 @@
-"""The clock of a running process, safe to use from many threads: where the time goes, by phase."""
+"""Where the time of a process goes, by phase; safe to use from many threads."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 PHASES = ("collect", "aip", "rollout", "learn", "evaluate")
 
 
-class PhaseClock:
+class PhaseTimer:
     """Busy seconds by phase, summed over threads; and who is busy with what right now."""
 
     def __init__(self) -> None:

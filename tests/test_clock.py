@@ -1,13 +1,15 @@
 """The clock: when AIPs are refreshed, which ones a rollout uses, when is evaluated."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rollout.contexts import small_config
 
+from dials_async.clock import EVALUATION, REFRESH, Clock, make_clock
 from dials_async.domains.warehouse import Warehouse
 from dials_async.errors import ConfigError
-from dials_async.influence.schedule import Clock, make_clock
 
 clocks = st.builds(
     Clock,
@@ -87,6 +89,23 @@ def test_evaluations_are_of_the_first_versions_at_the_multiples_of_e_and_of_the_
     firsts = {next(k for k in range(found.n_updates + 1) if found.steps(k) >= m) for m in multiples}
     assert versions == sorted(firsts | {found.n_updates})
     assert [k for k in range(found.n_updates + 1) if found.is_evaluated(k)] == versions
+
+
+@given(clocks)
+def test_a_version_is_needed_for_the_refreshes_and_evaluations_that_are_made_of_it(found: Clock) -> None:
+    refreshed = {found.refresh_version(refresh) for refresh in range(found.n_refreshes)}
+    for version in range(found.n_updates + 1):
+        expected = {EVALUATION} if version in found.evaluations() else set()
+        assert found.needed_for(version) == expected | ({REFRESH} if version in refreshed else set())
+        # A refresh of it can begin, and then nobody has to wait for it who does not need it
+        if version in refreshed:
+            assert found.aip_version_behind(version) < found.aip_version(version)
+
+
+@pytest.mark.parametrize("changes", [{"aips_are_trained": False}, {"refreshes_are_pinned": False}])
+def test_no_version_is_kept_for_a_refresh_where_none_is_made_of_it(changes: dict[str, bool]) -> None:
+    found = replace(clock(6, 200), **changes)
+    assert [found.needed_for(k) for k in (0, 2, 3, 6)] == [{EVALUATION}, set(), {EVALUATION}, {EVALUATION}]
 
 
 # ---- From a configuration ---------------------------------------------------------------------------------
