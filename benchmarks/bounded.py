@@ -22,7 +22,6 @@ from dials_async.distributed import status
 from dials_async.distributed.chaos import listener
 from dials_async.distributed.connection import Connection, wait_to_connect
 from dials_async.distributed.honcho import Honcho
-from dials_async.messaging.broker import gs_tasks, rollout_tasks
 from dials_async.runtime.wiring import experience_queues, task_queues
 
 MIB = 2**20
@@ -52,8 +51,8 @@ class Watch:
         depth = self._context.broker.depth
         experience = max(depth(queue) for queue in experience_queues(self._context))
         seen = {
-            "rollout tasks": float(depth(rollout_tasks(self._context.name))),
-            "GS tasks": float(depth(gs_tasks(self._context.name))),
+            "rollout tasks": float(depth(self._context.queues.rollout_tasks)),
+            "GS tasks": float(depth(self._context.queues.gs_tasks)),
             "experience of one agent": float(experience),
             **{f"{kind} MiB": resident_mib(pid) for kind, pid in self._servers.items() if pid},
             "largest worker MiB": max(resident_mib(pid) for pid in self.pids("rollout")),

@@ -6,6 +6,7 @@ DialsError
 │   ├── RunExistsError    the run's name is taken
 │   ├── RunNotFoundError  no such run
 │   ├── RefusedError      a server is there and refuses: user, password, vhost, database, schema
+│   ├── NumericsError     this process computes otherwise than the run that it wants to join
 │   └── CheckpointError   a checkpoint is missing, corrupt, or of another run
 ├── BadMessageError       a message failed its checks: goes to the dead letters, never kills a consumer
 ├── UnreachableError      a server does not answer: it may be down, or still starting
@@ -49,6 +50,10 @@ class RunNotFoundError(UsageError):
 
 class RefusedError(UsageError):
     """A server answers and refuses: trying again does not help."""
+
+
+class NumericsError(UsageError):
+    """A process computes otherwise than the run that it wants to take part in."""
 
 
 class CheckpointError(UsageError):

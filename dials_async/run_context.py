@@ -8,11 +8,12 @@ from dials_async.clock import Clock
 from dials_async.config import Config
 from dials_async.domains.base import Domain
 from dials_async.groups import Group
-from dials_async.messaging.broker import Broker
-from dials_async.messaging.schema import LARGEST_REWARD
+from dials_async.messaging.broker import Broker, QueueNames
+from dials_async.messaging.schema import LARGEST_REWARD, Origin
 from dials_async.metrics.instruments import Metrics
 from dials_async.metrics.phases import PhaseTimer
 from dials_async.store.base import Store
+from dials_async.store.participants import Participants
 
 
 @dataclass
@@ -26,6 +27,8 @@ class RunContext:
     clock: Clock
     broker: Broker
     store: Store
+    configuration: str
+    """Fingerprint of all of ``config`` that results depend on."""
     phases: PhaseTimer = field(default_factory=PhaseTimer)
     metrics: Metrics = field(default_factory=lambda: Metrics(counting=False))
     stop: Event = field(default_factory=Event)
@@ -33,6 +36,32 @@ class RunContext:
     seconds_before: float = 0.0
     """Seconds that earlier sessions of the run took."""
     started: float = field(default_factory=time.monotonic)
+
+    numerics: dict[str, str] = field(default_factory=dict)
+    """What this process computes, by part (``dials_async.runtime.numerics``)."""
+
+    @property
+    def queues(self) -> QueueNames:
+        """What the queues of this life of the run are called."""
+        return QueueNames(self.name, self.store.life)
+
+    @property
+    def simulation(self) -> str:
+        """The part of the arithmetic that makes experience: "rollout", or "gs" where that is trained on."""
+        return "gs" if self.config.run.simulator == "gs" else "rollout"
+
+    def origin(self, numerics: str) -> Origin:
+        """Of a message of this life of the run, by somebody who computes ``numerics``."""
+        return Origin(self.name, self.store.life, self.configuration, numerics)
+
+    def task_origin(self) -> Origin:
+        """Of a task: with the numerics of the run."""
+        return self.origin(self.participants.of_run(self.simulation))
+
+    @property
+    def participants(self) -> Participants:
+        """Who took part in the run."""
+        return Participants(self.store)
 
     @property
     def seed(self) -> int:

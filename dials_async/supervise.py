@@ -59,6 +59,7 @@ def supervise(
     *,
     stop_delay_s: float = 0.0,
     ends_with_child: bool = False,
+    is_spared: bool = False,
     environment: Mapping[str, str] | None = None,
     limits: Limits = Limits(),
     orphan_signal: signal.Signals = signal.SIGTERM,
@@ -71,8 +72,8 @@ def supervise(
 
     ``name`` is what our own lines on stderr call it. ``stop_delay_s`` are the seconds from being told to stop
     to passing it on; a second signal cuts them short. With ``ends_with_child`` we return when the child exits
-    with 0, otherwise we wait then to be told to stop. ``environment`` is the whole one of the child (None:
-    ours), ``orphan_signal`` what the kernel sends it when we are killed (on Linux).
+    with 0, otherwise we wait then to be told to stop; with ``is_spared`` also when it cannot work.
+    ``environment`` is the child's whole one (None: ours), ``orphan_signal`` what it gets when we are killed.
     """
     if not argv:
         raise UsageError(f"{name}: there is no command to run")
@@ -93,7 +94,7 @@ def supervise(
 
     supervisor = _Supervisor(start, name, stop_delay_s, limits)
     supervisor.catch_signals()
-    code = supervisor.run(ends_with_child)
+    code = supervisor.run(ends_with_child, is_spared)
     supervisor.drain()
     return code
 
@@ -185,7 +186,7 @@ class _Supervisor:
         self._signals += 1
         self._told_at = min(self._told_at, time.monotonic())
 
-    def run(self, ends_with_child: bool) -> int:
+    def run(self, ends_with_child: bool, is_spared: bool) -> int:
         limits, crashes, first_cause, delay_s = self._limits, 0, "", 0.0
         deaths: list[tuple[float, str]] = []  # the recent ones, with their causes
         while self._told_at == math.inf:
@@ -196,7 +197,9 @@ class _Supervisor:
                 break
             if code == 2:
                 self._err.say(f"{self._name}: cannot work: {cause.removeprefix('exit code 2: ')}")
-                return 2
+                if is_spared:  # the others go on without it
+                    self._wait(math.inf)
+                return 0 if is_spared else 2
             crashes = 0 if lived_s >= limits.steady_s else crashes + 1
             if crashes <= 1:
                 first_cause, delay_s = cause, limits.first_delay_s / 2

@@ -237,6 +237,17 @@ def test_a_wrong_configuration_is_not_tried_again(start: Start) -> None:
     assert finished(start("exit 2"))[2] == ["worker: cannot work: exit code 2"]
 
 
+def test_who_is_spared_waits_where_others_would_end_the_run(start: Start) -> None:
+    process = start("echo 'Error: other numerics' >&2; exit 2", is_spared=True)
+    assert process.stderr is not None
+    assert process.stderr.readline() == b"Error: other numerics\n"
+    assert process.stderr.readline() == b"worker: cannot work: Error: other numerics\n"
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.terminate()
+    assert process.wait(LONG_S) == 0
+
+
 def test_a_missing_program_is_not_tried_again(start: Start) -> None:
     returncode, _, err = finished(start(["/no/such/program"]))
     assert returncode == 2

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dials_async.cli.shared import json_option, metrics_option, settings_option
+from dials_async.cli.shared import json_option, metrics_option, numerics_option, settings_option
 from dials_async.errors import UnreachableError, UsageError
 
 if TYPE_CHECKING:  # it takes a second to import
@@ -44,6 +44,7 @@ run_option = click.option(
     is_flag=True,
     help="Go on with a run: from Redis, else from its checkpoint on disk.",
 )
+@numerics_option
 @click.option("--or-resume", is_flag=True, help="Make a new run, or go on with it if it exists.")
 @click.option(
     "--wait", "wait_s", type=click.FloatRange(0), default=0.0, help="Seconds to wait for the servers."
@@ -56,6 +57,7 @@ def init(
     seed: int | None,
     settings: tuple[str, ...],
     resumes: bool,
+    allow_other_numerics: bool,
     or_resume: bool,
     wait_s: float,
 ) -> None:
@@ -83,7 +85,9 @@ def init(
     if resumes or (or_resume and create.exists(name)):
         if resumes and (preset or simulator or seed is not None or settings) and not from_environment:
             raise UsageError("--resume goes on with the run's own configuration: give --run and --steps only")
-        notes = create.resume(name, None if resumes else config, steps if resumes else None)
+        notes = create.resume(
+            name, None if resumes else config, steps if resumes else None, allow_other_numerics
+        )
     elif config is None:
         raise UsageError("say what to train, for example 'dials init warehouse-4 --run demo'")
     else:
@@ -117,11 +121,16 @@ def _joins(function: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(function)
     def join(
-        name: str, wait_s: float, label: str | None, metrics_address: str, **options: str | None
+        name: str,
+        wait_s: float,
+        label: str | None,
+        allow_other_numerics: bool,
+        metrics_address: str,
+        **options: str | None,
     ) -> None:
         from dials_async.distributed.daemon import Joining
 
-        function(Joining(name, wait_s, label, metrics_address), **options)
+        function(Joining(name, wait_s, label, allow_other_numerics, metrics_address), **options)
 
     wait = click.option(
         "--wait", "wait_s", type=click.FloatRange(0), default=0.0, help="Seconds to wait for servers and run."
@@ -129,7 +138,7 @@ def _joins(function: Callable[..., None]) -> Callable[..., None]:
     label = click.option(
         "--name", "label", help="Of this process.  [default: honcho's name for it, or role and pid]"
     )
-    return run_option(wait(label(metrics_option(join))))
+    return run_option(wait(label(numerics_option(metrics_option(join)))))
 
 
 @worker.command()
@@ -275,7 +284,8 @@ def server(kind: str, folder: Path | None) -> None:
 @click.argument("name")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--leads", is_flag=True, help="End when COMMAND is done, instead of waiting to be stopped.")
-def supervise(name: str, command: tuple[str, ...], leads: bool) -> None:
+@click.option("--spared", is_flag=True, help="Wait, doing nothing, when COMMAND cannot work (exit code 2).")
+def supervise(name: str, command: tuple[str, ...], leads: bool, spared: bool) -> None:
     """Run COMMAND, and start it again when it dies (what each line of the Procfile runs under).
 
     \b
@@ -285,4 +295,4 @@ def supervise(name: str, command: tuple[str, ...], leads: bool) -> None:
     from dials_async.supervise import supervise as watch_over
 
     label = os.environ.get("HONCHO_PROCESS_NAME", name)
-    raise SystemExit(watch_over(command, label, ends_with_child=leads))
+    raise SystemExit(watch_over(command, label, ends_with_child=leads, is_spared=spared))

@@ -9,6 +9,20 @@ import click
 from dials_async.errors import DialsError
 from dials_async.listening import METRICS_ADDRESS
 
+numerics_option = click.option(
+    "--allow-other-numerics",
+    is_flag=True,
+    envvar="DIALS_ALLOW_OTHER_NUMERICS",
+    help="Take part even if this computes otherwise than the run; marks it as not reproducible.",
+)
+
+numerics_option = click.option(
+    "--allow-other-numerics",
+    is_flag=True,
+    envvar="DIALS_ALLOW_OTHER_NUMERICS",
+    help="Take part even if this computes otherwise than the run, which is then not reproducible.",
+)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 settings_option = click.option(

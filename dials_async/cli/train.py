@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dials_async.cli.shared import json_option, metrics_option, settings_option
+from dials_async.cli.shared import json_option, metrics_option, numerics_option, settings_option
 from dials_async.errors import UsageError
 from dials_async.listening import DASHBOARD_ADDRESS
 
@@ -74,6 +74,7 @@ def warmup(presets: tuple[str, ...], settings: tuple[str, ...]) -> None:
 @click.option("--seed", type=click.IntRange(0), help="Seed of everything random.  [default: 1]")
 @settings_option
 @click.option("--resume", "resumes", is_flag=True, help="Go on with the run --run, exactly where it stopped.")
+@numerics_option
 @click.option("--quiet", is_flag=True, help="No progress.")
 @click.option(
     "--dashboard",
@@ -94,6 +95,7 @@ def train(
     seed: int | None,
     settings: tuple[str, ...],
     resumes: bool,
+    allow_other_numerics: bool,
     quiet: bool,
     metrics_address: str,
     dashboard_address: str | None,
@@ -127,7 +129,9 @@ def train(
             )
         from dials_async.runtime.folder import find_run
 
-        outcome = training.resume(find_run(name), steps, workers, _command_line(), watching, settings)
+        outcome = training.resume(
+            find_run(name), steps, workers, _command_line(), watching, settings, allow_other_numerics
+        )
     else:
         if preset is None:
             raise UsageError(

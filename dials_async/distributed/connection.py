@@ -18,10 +18,11 @@ from dials_async.errors import (
     StoreError,
     UnreachableError,
 )
+from dials_async.messaging.broker import QueueNames
 from dials_async.messaging.rabbitmq import RabbitBroker
 from dials_async.metrics.instruments import Metrics
 from dials_async.run_context import RunContext
-from dials_async.runtime.wiring import declare_queues, delete_queues, keep_rules, make_context
+from dials_async.runtime.wiring import declare_queues, keep_rules, make_context
 from dials_async.store.redis import RedisStore
 from dials_async.store.runs import CREATING, RunRegistry
 
@@ -56,7 +57,7 @@ def connect(run: str, stop: Event, metrics: Metrics | None = None) -> Connection
     try:
         if registry.status(run).state == CREATING:
             raise RunNotFoundError(f"the run '{run}' is being created: try again in a moment")
-        context = open_context(run, read_config(registry, run), stop, metrics=metrics)
+        context = open_context(run, read_config(registry, run), stop, metrics)
     except BaseException:
         registry.close()
         raise
@@ -65,22 +66,15 @@ def connect(run: str, stop: Event, metrics: Metrics | None = None) -> Connection
     return connection
 
 
-def open_context(
-    run: str, config: Config, stop: Event, anew: bool = False, metrics: Metrics | None = None
-) -> RunContext:
-    """The context of ``run`` on RabbitMQ and Redis, its queues declared. Raises BrokerError, StoreError.
-
-    ``anew``: without the queues that an earlier run of this name may have left, with bounds of its own.
-    """
+def open_context(run: str, config: Config, stop: Event, metrics: Metrics | None = None) -> RunContext:
+    """The context of ``run`` on RabbitMQ and Redis, its queues declared. Raises BrokerError, StoreError."""
     with ExitStack() as undo:
         store = RedisStore(redis_url(), run, keep_rules(config), give_up=stop)
         undo.callback(store.close)
-        broker = RabbitBroker(amqp_url(), run, give_up=stop)
+        broker = RabbitBroker(amqp_url(), QueueNames(run, store.life), give_up=stop)
         undo.callback(broker.close)
         context = make_context(run, config, broker, store, metrics)
         context.stop = stop
-        if anew:
-            delete_queues(context)
         declare_queues(context)
         undo.pop_all()
     return context

@@ -18,19 +18,21 @@ from dials_async.errors import (
     UnreachableError,
 )
 from dials_async.learning.backends import update_of
-from dials_async.messaging.amqp_queues import dead_queue
+from dials_async.messaging.broker import QueueNames
 from dials_async.messaging.rabbitmq import RabbitBroker
 from dials_async.metrics.targets import forget_run
+from dials_async.run_context import RunContext
 from dials_async.runtime.files import has_checkpoint, restore_checkpoint
 from dials_async.runtime.folder import CONFIG, run_path
 from dials_async.runtime.folder import read_config as read_saved_config
+from dials_async.runtime.numerics import PARTS, join_run
 from dials_async.runtime.training import extend, is_finished
 from dials_async.runtime.warmup import compile_kernels
 from dials_async.runtime.wiring import committed_steps, delete_queues, fingerprint_of
 from dials_async.store.runs import COMPLETE, CREATING, INITIALISED, RunRegistry
 
 #: Stands for no run, in a look at whether RabbitMQ is there.
-_PROBE = "dials-probe"
+_PROBE = QueueNames("dials-probe", "0")
 
 
 def wait_for_servers(wait_s: float, say: Callable[[str], None]) -> None:
@@ -43,7 +45,7 @@ def wait_for_servers(wait_s: float, say: Callable[[str], None]) -> None:
         try:
             RunRegistry(redis_url()).close()
             probe = RabbitBroker(amqp_url(), _PROBE)
-            probe.delete(dead_queue(_PROBE))
+            probe.delete(_PROBE.dead)
             probe.close()
             return
         except UnreachableError as error:
@@ -76,11 +78,13 @@ def create(run: str, config: Config) -> list[str]:
         registry.close()
 
 
-def resume(run: str, config: Config | None, steps: int | None) -> list[str]:
+def resume(
+    run: str, config: Config | None, steps: int | None, allow_other_numerics: bool = False
+) -> list[str]:
     """Go on with a run, as Redis has it, else from its newest checkpoint; a finished one to ``steps``.
 
     ``config``, if given, must be the one that the run has. Returns what the user should know.
-    Raises RunNotFoundError, ConfigError, CheckpointError, StoreError.
+    Raises RunNotFoundError, ConfigError, CheckpointError, NumericsError, StoreError.
     """
     registry = RunRegistry(redis_url())
     try:
@@ -99,7 +103,7 @@ def resume(run: str, config: Config | None, steps: int | None) -> list[str]:
         if finished and longer is saved:
             raise _finished_error(run, saved)
         compile_kernels(longer)
-        return [*notes, *_fill(registry, run, longer)]
+        return [*notes, *_fill(registry, run, longer, allow_other_numerics)]
     finally:
         registry.close()
 
@@ -134,13 +138,19 @@ def _forget(run: str) -> None:
     try:
         context = open_context(run, read_config(registry, run), Event())
         try:
-            delete_queues(context)
-            context.broker.delete(dead_queue(run))
+            _delete_lives(context)
         finally:
             context.close()
         registry.delete(run)
     finally:
         registry.close()
+
+
+def _delete_lives(context: RunContext, but: str = "") -> None:
+    """Remove the queues of all lives of the run, ``but`` those of one."""
+    lives = {record["id"] for record in context.store.records("lives")} | {context.store.life}
+    for life in lives - {but}:
+        delete_queues(context, QueueNames(context.name, life))
 
 
 def _is_there(registry: RunRegistry, run: str) -> bool:
@@ -167,14 +177,14 @@ def _finished_error(run: str, config: Config) -> ConfigError:
     )
 
 
-def _fill(registry: RunRegistry, run: str, config: Config) -> list[str]:
+def _fill(registry: RunRegistry, run: str, config: Config, allow_other_numerics: bool = False) -> list[str]:
     """Create the run in Redis and its queues; from its newest checkpoint if there is one."""
     folder = run_path(run)
     registry.delete(run)  # what a creation that was cut off has left
     registry.create(run, config.to_toml(), fingerprint_of(config), state=CREATING)
     notes: list[str] = []
     try:
-        context = open_context(run, config, Event(), anew=True)
+        context = open_context(run, config, Event())
         try:
             seconds = 0.0
             if has_checkpoint(folder):
@@ -182,6 +192,9 @@ def _fill(registry: RunRegistry, run: str, config: Config) -> list[str]:
                 seconds = _restore_counts(registry, run, context.store.records("sessions"))
                 steps = min(committed_steps(context).values())
                 notes.append(f"going on from the checkpoint of {folder}, at {steps:,} steps per agent")
+            _delete_lives(context, but=context.store.life)
+            context.store.append_record("lives", {"id": context.store.life})
+            notes += join_run(context, "init", PARTS, allow_other_numerics)
         finally:
             context.close()
         registry.start_clock(run, seconds)

@@ -21,10 +21,18 @@ from dials_async.addresses import amqp_url, redis_url, without_password
 from dials_async.distributed.connection import Connection, wait_to_connect
 from dials_async.distributed.leases import Leases
 from dials_async.distributed.roles import Role
-from dials_async.errors import BrokerError, DialsError, RunNotFoundError, StoreError, TrainingError
+from dials_async.errors import (
+    BrokerError,
+    DialsError,
+    NumericsError,
+    RunNotFoundError,
+    StoreError,
+    TrainingError,
+)
 from dials_async.listening import METRICS_ADDRESS
 from dials_async.metrics.endpoint import exposed, make_metrics
-from dials_async.runtime.machine import code_version, memory_mib
+from dials_async.runtime.machine import code_version, machine, memory_mib
+from dials_async.runtime.numerics import join_run, parts_of
 from dials_async.runtime.warmup import compile_kernels
 from dials_async.store.runs import COMPLETE, FAILED
 
@@ -52,6 +60,9 @@ KERNELS = ("rollout", "learner", "gs-sampler", "evaluator")
 #: How nice they are (0: as everybody, 19: most).
 NICENESS = 10
 
+#: What a process says last.
+_LEFT = {"left": True, "doing": "left", "busy_with": []}
+
 #: Makes the role of a process once it is connected.
 MakeRole = Callable[[Connection, Leases, str], Role]
 
@@ -70,6 +81,8 @@ class Joining:
     """Seconds to wait for servers and for the run to exist."""
     name: str | None = None
     """Of the process; None: honcho's name for it, or its role and pid."""
+    allow_other_numerics: bool = False
+    """Take part even if this process computes otherwise than the run."""
     metrics_address: str = METRICS_ADDRESS
     """Where Prometheus reads its numbers (``dials_async.metrics.endpoint``)."""
 
@@ -99,6 +112,7 @@ def serve(kind: str, joining: Joining, make_role: MakeRole) -> None:
     if kind in KERNELS:
         compile_kernels(connection.context.config)  # on a host where nobody did
     daemon = Daemon(connection, kind, name)
+    daemon.join(joining.allow_other_numerics)
     with exposed(metrics, joining.metrics_address, run, kind, name):
         try:
             daemon.run(make_role)
@@ -124,6 +138,17 @@ class Daemon:
         self._leases = Leases(connection.registry, connection.context.name, f"{name}@{self._host}")
         self._failure: BaseException | None = None
         self.completed = False
+
+    def join(self, allow_other_numerics: bool) -> None:
+        """Enter the run's participants. Raises NumericsError, and says so to who asks for the status."""
+        parts = parts_of(self._kind, self._context.simulation)
+        try:
+            join_run(self._context, self._kind, parts, allow_other_numerics)
+        except NumericsError as error:
+            facts = {**self._identity(), **_LEFT, "phases": {}, "refused": str(error)}
+            self._connection.registry.announce(self._context.name, self._key, facts)
+            self._connection.close()
+            raise
 
     def run(self, make_role: MakeRole) -> None:
         """Until the role ends, or the run does."""
@@ -153,24 +178,23 @@ class Daemon:
     def _beat(self, role: Role) -> None:
         self._announce(role)
         self._leases.renew()
+        registry, name = self._connection.registry, self._context.name
         try:
-            state = self._connection.registry.status(self._context.name).state
+            state, life = registry.status(name).state, registry.life(name)
         except RunNotFoundError:
             raise StoreError(
                 f"Redis at {without_password(redis_url())} has lost the run: go on from its newest "
                 f"checkpoint with 'dials init --run {self._context.name} --resume'"
             ) from None
+        if life != self._context.store.life:
+            raise StoreError(f"the run '{name}' was made anew: this process belongs to the one before")
         if state == COMPLETE:
             self.completed = True
             self._context.stop.set()
 
     def _announce(self, role: Role, left: bool = False) -> None:
         facts: dict[str, Any] = {
-            "name": self._name,
-            "role": self._kind,
-            "host": self._host,
-            "pid": os.getpid(),
-            "code": code_version(),
+            **self._identity(),
             "phases": {phase: round(s, 3) for phase, s in self._context.phases.seconds().items()},
             "busy_with": sorted(self._context.phases.busy_with()),
             "memory_mib": memory_mib(),
@@ -179,8 +203,19 @@ class Daemon:
             **role.facts(),
         }
         if left:
-            facts |= {"left": True, "doing": "left", "busy_with": []}
+            facts |= _LEFT
         self._connection.registry.announce(self._context.name, self._key, facts)
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "name": self._name,
+            "role": self._kind,
+            "host": self._host,
+            "pid": os.getpid(),
+            "code": code_version(),
+            "processor": machine()["cpu"],
+            "numerics": self._context.numerics,
+        }
 
     def _raise(self, failure: BaseException) -> None:
         if not isinstance(failure, DialsError):

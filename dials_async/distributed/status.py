@@ -23,6 +23,9 @@ from dials_async.store.runs import COMPLETE, Presence, RunRegistry
 #: Seconds between two looks of ``--watch``.
 WATCH_S = 2.0
 
+#: Seconds for which it is told of a process that was refused.
+REFUSED_S = 600.0
+
 #: The rate is measured over commits of about this many seconds.
 RATE_S = 2.0
 
@@ -105,9 +108,10 @@ def _state(connection: Connection, from_store: bool) -> dict[str, Any]:
     ``from_store``: what no learner tells is read there, with all weights.
     """
     context, registry = connection.context, connection.registry
+    everybody = registry.processes(context.name)
     alive = {
         key: presence
-        for key, presence in registry.processes(context.name).items()
+        for key, presence in everybody.items()
         if presence.age_s < SILENT_S and not presence.facts.get("left")
     }
     learners: dict[int, dict[str, Any]] = {}
@@ -129,6 +133,12 @@ def _state(connection: Connection, from_store: bool) -> dict[str, Any]:
         "state": status.state,
         "note": status.note,
         "processes": [_process(key, presence) for key, presence in sorted(alive.items())],
+        "refused": [
+            f"{presence.facts['name']} on {presence.facts['host']}: {presence.facts['refused']}"
+            for presence in everybody.values()
+            if "refused" in presence.facts and presence.age_s < REFUSED_S
+        ],
+        "not_reproducible": context.participants.not_reproducible(),
     }
 
 
@@ -166,6 +176,9 @@ def reasons(status: Mapping[str, Any]) -> list[str]:
         found.append(
             f"{status['dead_letters']} dead letters: malformed messages, kept in the dead-letter queue"
         )
+    found += [f"refused {reason}" for reason in status["refused"]]
+    if status["not_reproducible"]:
+        found.append(status["not_reproducible"])
     versions = {process["code"] for process in status["processes"]}
     if len(versions) > 1:
         found.append(f"processes run different versions of the code: {', '.join(sorted(versions))}")

@@ -18,7 +18,6 @@ from dials_async.influence.training import AipResult, train_aip
 from dials_async.kernels.bits import packed_size
 from dials_async.kernels.ordered import mean
 from dials_async.kernels.rng import seed64
-from dials_async.messaging.broker import gs_tasks
 from dials_async.messaging.schema import RolloutTask, encode_task
 from dials_async.rollout.joint import JointEpisodes, run_joint
 from dials_async.run_context import RunContext
@@ -178,7 +177,7 @@ class GsSampler:
 
     def _ask_for_joint_episodes(self) -> None:
         context = self._context
-        store, broker, tasks = context.store, context.broker, gs_tasks(context.name)
+        store, broker, tasks = context.store, context.broker, context.queues.gs_tasks
         asked, asked_at, reconnects = -1, 0.0, broker.reconnects
         while not self._stopped:
             version = min(store.group_version(group.index) for group in context.groups)
@@ -199,7 +198,7 @@ class GsSampler:
         context = self._context
         for index in range(context.config.rollout.tasks_per_update):
             task = RolloutTask(
-                run=context.name,
+                origin=context.task_origin(),
                 kind="gs",
                 group=-1,
                 update=version,

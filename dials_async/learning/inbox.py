@@ -44,7 +44,10 @@ class Inbox:
 
     def __init__(self, context: RunContext, group: Group) -> None:
         rollout = context.config.rollout
-        self._run = context.name
+        self._participants = context.participants
+        self._simulation = context.simulation
+        self._origin = context.task_origin()
+        self._accepted: frozenset[str] = frozenset()
         self._clock = context.clock
         self._kind = "gs" if context.config.run.simulator == "gs" else "ials"
         self._group = group
@@ -126,8 +129,10 @@ class Inbox:
         self._copies.inc(self._steps)
 
     def _check(self, message: Experience) -> None:
-        if message.run != self._run:
-            raise BadMessageError(f"experience of run '{message.run}' in a queue of run '{self._run}'")
+        if message.origin.numerics not in self._accepted:  # somebody may have joined meanwhile
+            self._accepted = self._participants.accepted(self._simulation)
+        if difference := message.origin.differs(self._origin, self._accepted):
+            raise BadMessageError(f"experience {difference}")
         if message.agent not in self._group.agents or not 0 <= message.index < self._n_tasks:
             raise BadMessageError(
                 f"agent {message.agent}, task {message.index}: not of group {self._group.index}"

@@ -27,7 +27,7 @@ from dials_async.learning.requests import POLL_S, Requests
 from dials_async.learning.scratch import Scratch, make_scratch
 from dials_async.learning.settings import HEALTH, make_settings, schedules
 from dials_async.learning.tally import count, read_counts
-from dials_async.messaging.broker import Consumer, experience
+from dials_async.messaging.broker import Consumer
 from dials_async.messaging.schema import Experience
 from dials_async.run_context import RunContext
 from dials_async.store.base import GroupState
@@ -90,7 +90,7 @@ class GroupLearner:
         self._requests.start(state.version)
         self._progress.starts_from(state)
         consumer = context.broker.consumer(
-            [experience(context.name, agent) for agent in group.agents], self._prefetch
+            [context.queues.experience(agent) for agent in group.agents], self._prefetch
         )
         try:
             while state.version < context.clock.n_updates and not self._stopped:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from dials_async.errors import QueueFullError
 from dials_async.groups import Group
-from dials_async.messaging.broker import rollout_tasks
 from dials_async.messaging.schema import RolloutTask, encode_task
 from dials_async.run_context import RunContext
 
@@ -24,11 +23,13 @@ class Requests:
         self._lag = context.config.rollout.max_policy_lag
         # On the GS one joint episode serves all groups: the gs-sampler asks for it, and asks again.
         self._asks = context.config.run.simulator != "gs"
+        self._origin = context.task_origin()
         self._out_up_to = -1  # the last update whose tasks were published
         self._renewed: set[tuple[int, int, int]] = set()  # update, task index, version then
 
     def start(self, version: int, others_asked: bool = False) -> None:
         """Begin anew at ``version``; with ``others_asked`` somebody else published what may be in flight."""
+        self._origin = self._context.task_origin()
         self._out_up_to = self._last(version) if others_asked else version - 1
 
     def publish(self, version: int) -> bool:
@@ -71,7 +72,7 @@ class Requests:
     @property
     def are_waiting(self) -> bool:
         """Whether tasks of the run still wait for a worker: then asking again would not help."""
-        return self._context.broker.depth(rollout_tasks(self._context.name)) > 0
+        return self._context.broker.depth(self._context.queues.rollout_tasks) > 0
 
     def _last(self, version: int) -> int:
         return min(version + self._lag, self._context.clock.n_updates - 1)
@@ -80,7 +81,7 @@ class Requests:
         context = self._context
         for index in indices if self._asks else ():
             task = RolloutTask(
-                run=context.name,
+                origin=self._origin,
                 kind="ials",
                 group=self._group.index,
                 update=update,
@@ -91,7 +92,7 @@ class Requests:
             )
             while not context.stop.is_set():
                 try:
-                    context.broker.publish(rollout_tasks(context.name), encode_task(task))
+                    context.broker.publish(context.queues.rollout_tasks, encode_task(task))
                     break
                 except QueueFullError:
                     context.stop.wait(POLL_S)

@@ -6,9 +6,15 @@ from typing import Any, NamedTuple
 import pika
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
-from dials_async.messaging.broker import MAX_DEAD_LETTER_BYTES, MAX_DEAD_LETTERS, DeadLetter
+from dials_async.messaging.broker import MAX_DEAD_LETTER_BYTES, MAX_DEAD_LETTERS, DeadLetter, QueueNames
 
 DEAD_EXCHANGE = "dials.dead"
+
+#: A queue that nobody has used for so long goes: its run was forgotten, or goes on in another life.
+EXPIRES_MS = 7 * 24 * 3600 * 1000
+
+#: Dead letters wait for somebody who reads them.
+DEAD_EXPIRES_MS = 28 * 24 * 3600 * 1000
 
 #: A dead letter is read by a person: the start of it says what it was.
 MAX_DEAD_BODY_BYTES = 1024 * 1024
@@ -27,12 +33,7 @@ class Declaration(NamedTuple):
     single_consumer: bool
 
 
-def dead_queue(run: str) -> str:
-    """The queue of the rejected messages of a run."""
-    return f"dials.{run}.dead"
-
-
-def declare(channel: BlockingChannel, queue: str, declaration: Declaration, run: str) -> None:
+def declare(channel: BlockingChannel, queue: str, declaration: Declaration, names: QueueNames) -> None:
     """Declare ``queue``. Raises pika's AMQPChannelError if it exists and differs."""
     arguments: dict[str, Any] = {
         "x-max-length": declaration.max_messages,
@@ -40,33 +41,35 @@ def declare(channel: BlockingChannel, queue: str, declaration: Declaration, run:
         "x-overflow": "reject-publish",
         # A safety net: our own rejects publish the reason too, which this cannot.
         "x-dead-letter-exchange": DEAD_EXCHANGE,
-        "x-dead-letter-routing-key": dead_queue(run),
+        "x-dead-letter-routing-key": names.dead,
+        "x-expires": EXPIRES_MS,
     }
     if declaration.single_consumer:
         arguments["x-single-active-consumer"] = True
     channel.queue_declare(queue, durable=True, arguments=arguments)
 
 
-def declare_all(connection: BlockingConnection, queues: Mapping[str, Declaration], run: str) -> None:
-    """Declare the dead letters of ``run`` and ``queues``."""
+def declare_all(connection: BlockingConnection, queues: Mapping[str, Declaration], names: QueueNames) -> None:
+    """Declare ``queues`` and the one of dead letters."""
     channel = connection.channel()
-    declare_dead(channel, run)
+    declare_dead(channel, names.dead)
     for queue, declaration in queues.items():
-        declare(channel, queue, declaration, run)
+        declare(channel, queue, declaration, names)
     channel.close()
 
 
-def declare_dead(channel: BlockingChannel, run: str) -> None:
-    """Declare where the rejected messages of ``run`` go."""
+def declare_dead(channel: BlockingChannel, queue: str) -> int:
+    """Declare where the rejected messages of a run go; how many are there."""
     channel.exchange_declare(DEAD_EXCHANGE, "direct", durable=True)
-    name = dead_queue(run)
     arguments = {
         "x-max-length": MAX_DEAD_LETTERS,
         "x-max-length-bytes": MAX_DEAD_LETTER_BYTES,
         "x-overflow": "drop-head",
+        "x-expires": DEAD_EXPIRES_MS,
     }
-    channel.queue_declare(name, durable=True, arguments=arguments)
-    channel.queue_bind(name, DEAD_EXCHANGE, routing_key=name)
+    count: int = channel.queue_declare(queue, durable=True, arguments=arguments).method.message_count
+    channel.queue_bind(queue, DEAD_EXCHANGE, routing_key=queue)
+    return count
 
 
 def transient(headers: Mapping[str, Any] | None = None) -> pika.BasicProperties:
@@ -80,12 +83,13 @@ def dead_letter_headers(letter: DeadLetter) -> dict[str, Any]:
     return {_QUEUE: letter.queue, _REASON: reason, _BYTES: len(letter.body)}
 
 
-def read_dead_letters(connection: BlockingConnection, run: str) -> list[DeadLetter]:
-    """All dead letters of ``run``, oldest first; they stay."""
+def read_dead_letters(connection: BlockingConnection, queue: str) -> list[DeadLetter]:
+    """All dead letters in ``queue``, oldest first; they stay."""
     channel = connection.channel()
+    declare_dead(channel, queue)
     letters: list[DeadLetter] = []
     while len(letters) < MAX_DEAD_LETTERS:
-        method, properties, body = channel.basic_get(dead_queue(run), auto_ack=False)
+        method, properties, body = channel.basic_get(queue, auto_ack=False)
         if method is None:
             break
         letters.append(_letter(body, properties.headers or {}))

@@ -12,19 +12,30 @@ MAX_DEAD_LETTERS = 1000
 MAX_DEAD_LETTER_BYTES = 64 * 1024 * 1024
 
 
-def rollout_tasks(run: str) -> str:
-    """The queue of IALS rollout tasks; its depth is the signal to scale workers on."""
-    return f"dials.{run}.tasks.rollout"
+class QueueNames(NamedTuple):
+    """What the queues of a run are called. Its life is in the names: two runs of one name never meet."""
 
+    run: str
+    life: str
 
-def gs_tasks(run: str) -> str:
-    """The queue of joint episodes of the GS, for training on it."""
-    return f"dials.{run}.tasks.gs"
+    @property
+    def rollout_tasks(self) -> str:
+        """The queue of IALS rollout tasks; its depth is the signal to scale workers on."""
+        return f"dials.{self.run}.{self.life}.tasks.rollout"
 
+    @property
+    def gs_tasks(self) -> str:
+        """The queue of joint episodes of the GS, for training on it."""
+        return f"dials.{self.run}.{self.life}.tasks.gs"
 
-def experience(run: str, agent: int) -> str:
-    """The queue of one agent's experience."""
-    return f"dials.{run}.experience.{agent}"
+    @property
+    def dead(self) -> str:
+        """The queue of rejected messages."""
+        return f"dials.{self.run}.{self.life}.dead"
+
+    def experience(self, agent: int) -> str:
+        """The queue of one agent's experience."""
+        return f"dials.{self.run}.{self.life}.experience.{agent}"
 
 
 #: What ``kind_of_queue`` may say.

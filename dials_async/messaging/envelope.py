@@ -12,7 +12,7 @@ import msgpack
 from dials_async.errors import BadMessageError
 
 #: Counted up with every change of the fields; a consumer refuses every other version.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: RabbitMQ 4 refuses larger messages by default; ours are 20 to 500 KB.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -20,7 +20,7 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 #: Names of runs, tasks and workers: short enough to be logged whole.
 MAX_TEXT = 200
 
-#: The only list in a message has one policy version per group.
+#: The longest list in a message has one policy version per group.
 MAX_LIST = 4096
 
 #: Far above our 17 fields, so that a newer schema with more of them is still told by its version.

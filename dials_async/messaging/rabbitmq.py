@@ -20,7 +20,7 @@ from dials_async.messaging.amqp_connect import (
 )
 from dials_async.messaging.amqp_link import CLOSED, Link, Patience, close_links
 from dials_async.messaging.amqp_queues import Declaration
-from dials_async.messaging.broker import MAX_QUEUE_BYTES, DeadLetter
+from dials_async.messaging.broker import MAX_QUEUE_BYTES, DeadLetter, QueueNames
 from dials_async.messaging.envelope import MAX_MESSAGE_BYTES
 from dials_async.messaging.rabbitmq_consumer import Consumers, RabbitConsumer
 
@@ -44,13 +44,13 @@ class RabbitBroker:
     def __init__(
         self,
         url: str,
-        run: str,
+        names: QueueNames,
         patience_s: float = 600.0,
         give_up: threading.Event | None = None,
         heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         """Connect at once; raises BrokerError, in one line without the password, if that fails."""
-        self._run = run
+        self._names = names
         self._lock = threading.Lock()
         self._declared: dict[str, Declaration] = {}
         self._open_consumers: set[RabbitConsumer] = set()
@@ -80,7 +80,7 @@ class RabbitBroker:
             self._publishing,
             queue,
             lambda connection: amqp_queues.declare(
-                self._channels.plain(connection), queue, declaration, self._run
+                self._channels.plain(connection), queue, declaration, self._names
             ),
             tries=DECLARE_TRIES,
         )
@@ -125,7 +125,10 @@ class RabbitBroker:
 
     def depth(self, queue: str) -> int:
         """See Broker."""
-        return self._count(queue)
+        count: int = self._administer(
+            queue, lambda channel: channel.queue_declare(queue, passive=True).method.message_count
+        )
+        return count
 
     def purge(self, queue: str) -> None:
         """See Broker."""
@@ -135,13 +138,14 @@ class RabbitBroker:
         """See Broker: of a long body the first MAX_DEAD_BODY_BYTES. Who reads at the same time sees fewer."""
         return self._settled(
             self._publishing,
-            amqp_queues.dead_queue(self._run),
-            lambda connection: amqp_queues.read_dead_letters(connection, self._run),
+            self._names.dead,
+            lambda connection: amqp_queues.read_dead_letters(connection, self._names.dead),
         )
 
     def dead_letter_count(self) -> int:
         """See Broker."""
-        return self._count(amqp_queues.dead_queue(self._run))
+        queue = self._names.dead
+        return self._administer(queue, lambda channel: amqp_queues.declare_dead(channel, queue))
 
     @property
     def connected(self) -> bool:
@@ -167,20 +171,14 @@ class RabbitBroker:
     def _declare_all(self, connection: BlockingConnection) -> None:
         with self._lock:
             declared = dict(self._declared)
-        amqp_queues.declare_all(connection, declared, self._run)
-
-    def _count(self, queue: str) -> int:
-        count: int = self._administer(
-            queue, lambda channel: channel.queue_declare(queue, passive=True).method.message_count
-        )
-        return count
+        amqp_queues.declare_all(connection, declared, self._names)
 
     def _bury(self, letter: DeadLetter) -> None:
         body = letter.body[: amqp_queues.MAX_DEAD_BODY_BYTES]
         headers = amqp_queues.dead_letter_headers(letter)
-        queue = amqp_queues.dead_queue(self._run)
+        queue = self._names.dead
         # Somebody who has read them may have deleted the queue: that must not end who rejects the next one.
-        self._administer(queue, lambda channel: amqp_queues.declare_dead(channel, self._run))
+        self._administer(queue, lambda channel: amqp_queues.declare_dead(channel, queue))
         self._publish(amqp_queues.DEAD_EXCHANGE, queue, body, headers)
 
     def _publish(self, exchange: str, key: str, body: bytes, headers: dict[str, object] | None) -> None:

@@ -4,6 +4,7 @@ A message is one msgpack map. Arrays are its bins, little-endian, without their 
 shape and the byte sizes must fit it. The map around the fields is ``dials_async.messaging.envelope``'s.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -41,11 +42,30 @@ LARGEST_REWARD = 1e6
 _IALS, _GS = "ials", "gs"
 
 
+class Origin(NamedTuple):
+    """What a message belongs to; what differs here would be other results, silently."""
+
+    run: str
+    life: str
+    """Drawn when the run was made, and again when it was restored."""
+    configuration: str
+    """Fingerprint of all that results depend on."""
+    numerics: str
+    """Of experience: what the arithmetic of its maker computes; of a task: what the run's does."""
+
+    def differs(self, expected: "Origin", numerics: Collection[str] | None = None) -> str:
+        """What is not as ``expected``, in words, or ""; any of ``numerics`` will do, if they are given."""
+        for name, found, wanted in zip(self._fields, self, expected, strict=True):
+            if found != wanted and not (name == "numerics" and numerics is not None and found in numerics):
+                return f"of {name} '{found}', not '{wanted}'"
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
 class RolloutTask:
     """An order for whole episodes under pinned policies and AIPs: all that a worker needs (DESIGN, Task)."""
 
-    run: str
+    origin: Origin
     kind: str
     """"ials": the local simulators of one group; "gs": a joint episode of all groups."""
     group: int
@@ -70,7 +90,7 @@ class RolloutTask:
 class Experience:
     """What one agent saw and did in the episodes of one task."""
 
-    run: str
+    origin: Origin
     task_id: str
     agent: int
     update: int
@@ -146,7 +166,7 @@ def encode_task(task: RolloutTask) -> bytes:
 
 def decode_task(body: bytes) -> RolloutTask:
     """The task in ``body``. Raises BadMessageError, with the reason in one line, for anything else."""
-    values = unseal(body, _TASK_KEYS)
+    values = _with_origin(unseal(body, _TASK_KEYS))
     versions = values["policy_versions"]
     values["policy_versions"] = tuple(versions) if type(versions) is list else versions
     _check_task(values)
@@ -176,7 +196,7 @@ def decode_experience(body: bytes, expected: ExperienceShape) -> Experience:
     The arrays are views of the bins that msgpack took out of the body, not of the body itself: there they lie
     at odd offsets, and an unaligned array is another type to Numba, which would compile each kernel again.
     """
-    values = unseal(body, _EXPERIENCE_KEYS)
+    values = _with_origin(unseal(body, _EXPERIENCE_KEYS))
     for name, dtype, shape, n_bytes in expected.layout():
         data = values[name]
         require(type(data) is bytes, f"{name}: expected bytes, got {type(data).__name__}")
@@ -186,8 +206,23 @@ def decode_experience(body: bytes, expected: ExperienceShape) -> Experience:
     return Experience(**values)
 
 
+def _with_origin(values: dict[str, Any]) -> dict[str, Any]:
+    origin = values["origin"]
+    require(
+        type(origin) is list and len(origin) == len(Origin._fields), "origin: expected a list of four texts"
+    )
+    values["origin"] = Origin(*origin)
+    return values
+
+
+def _check_origin(values: dict[str, Any]) -> None:
+    origin = values["origin"]._asdict()
+    for name in origin:
+        check_text(origin, name)
+
+
 def _check_task(values: dict[str, Any]) -> None:
-    check_text(values, "run")
+    _check_origin(values)
     require(values["kind"] in (_IALS, _GS), f"kind: expected {_IALS} or {_GS}")
     is_gs = values["kind"] == _GS
     check_integer(values, "group", -1 if is_gs else 0, -1 if is_gs else MAX_INTEGER)
@@ -204,7 +239,8 @@ def _check_task(values: dict[str, Any]) -> None:
 
 
 def _check_experience(values: dict[str, Any], shape: ExperienceShape) -> None:
-    for name in ("run", "task_id", "worker"):
+    _check_origin(values)
+    for name in ("task_id", "worker"):
         check_text(values, name)
     for name in ("agent", "update", "index", "policy_version", "aip_version"):
         check_integer(values, name, 0)

@@ -144,6 +144,8 @@ def _reproduce_section(run: Run) -> str:
         "With policy lag 0, the same configuration and seed give the same "
         "weights, bit for bit, however many workers took part: compare the SHA-256."
     )
+    if run.not_reproducible:
+        caption = f"This run is {run.not_reproducible}. They were let in by --allow-other-numerics."
     command = f'<pre class="command">{escape(words.train_command(run))}</pre>'
     return section("Run it again", escape(caption), f'{command}<dl class="facts">{rows}</dl>', "reproduce")
 

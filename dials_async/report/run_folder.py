@@ -71,6 +71,8 @@ class Run:
     """Mean over agents at the end of the run, nats."""
     aip_refreshes: int | None
     weights_sha256: str
+    not_reproducible: str
+    """Why its result cannot be had again; "" if it can."""
     versions: Mapping[str, str]
     machine: Mapping[str, str]
     date: str
@@ -126,6 +128,7 @@ def read_run(folder: Path) -> Run:
         influence_ce=fields.number("influence_ce", math.nan),
         aip_refreshes=fields.optional_whole("aip_refreshes"),
         weights_sha256=fields.text("weights_sha256", ""),
+        not_reproducible=fields.text("not_reproducible", ""),
         versions=fields.texts("versions"),
         machine=fields.texts("machine"),
         date=fields.text("date", ""),

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from dials_async.errors import BadMessageError, QueueFullError, VersionGoneError
 from dials_async.groups import Group
-from dials_async.messaging.broker import experience, gs_tasks, rollout_tasks
-from dials_async.messaging.schema import Experience, RolloutTask, decode_task, encode_experience
+from dials_async.messaging.schema import Experience, Origin, RolloutTask, decode_task, encode_experience
 from dials_async.rollout.ials import Episodes, IalsRollout
 from dials_async.rollout.joint import run_joint
 from dials_async.run_context import RunContext
+from dials_async.store.participants import UNKNOWN
 
 #: Seconds between looks at the stop signal while waiting for a task.
 POLL_S = 0.1
@@ -27,6 +27,8 @@ class RolloutWorker:
         self._context = context
         self._metrics = context.metrics
         self._name = name
+        self._expected = context.task_origin()
+        self._origin = context.origin(context.numerics.get(context.simulation, UNKNOWN))
         self._rollouts: dict[tuple[int, int], IalsRollout] = {}
         self._actors: dict[int, tuple[int, NDArray[np.float32]]] = {}
         self._aips: dict[int, tuple[int, NDArray[np.float32]]] = {}
@@ -39,7 +41,9 @@ class RolloutWorker:
     def run(self) -> None:
         """Serve until ``context.stop`` is set; a task in hand is finished."""
         context = self._context
-        queues = [rollout_tasks(context.name), gs_tasks(context.name)]
+        self._expected = context.task_origin()
+        self._origin = context.origin(context.numerics.get(context.simulation, UNKNOWN))
+        queues = [context.queues.rollout_tasks, context.queues.gs_tasks]
         consumer = context.broker.consumer(queues, prefetch=1)
         try:
             while not context.stop.is_set():
@@ -82,8 +86,8 @@ class RolloutWorker:
 
     def _episodes_of(self, task: RolloutTask) -> list[Experience]:
         context = self._context
-        if task.run != context.name:
-            raise BadMessageError(f"task of run '{task.run}' in a queue of run '{context.name}'")
+        if difference := task.origin.differs(self._expected):
+            raise BadMessageError(f"task {difference}")
         if task.kind == "gs":
             if len(task.policy_versions) != len(context.groups):
                 raise BadMessageError(
@@ -103,7 +107,13 @@ class RolloutWorker:
                     message
                     for k, episodes in enumerate(joint.by_group)
                     for message in messages_of(
-                        task, context.groups[k], episodes, task.policy_versions[k], 0, self._name
+                        task,
+                        context.groups[k],
+                        episodes,
+                        task.policy_versions[k],
+                        0,
+                        self._name,
+                        self._origin,
                     )
                 ]
         if not 0 <= task.group < len(context.groups):
@@ -113,7 +123,7 @@ class RolloutWorker:
             aip_version, aips = self._aips_of(task.group, task.aip_version)
             episodes = self._rollout(task).run(actors, aips, task.update, task.index)
             group = context.groups[task.group]
-            return messages_of(task, group, episodes, policy_version, aip_version, self._name)
+            return messages_of(task, group, episodes, policy_version, aip_version, self._name, self._origin)
 
     def _rollout(self, task: RolloutTask) -> IalsRollout:
         key = (task.group, task.episodes)
@@ -146,7 +156,7 @@ class RolloutWorker:
             body = encode_experience(message, self._context.largest_reward)
             while True:
                 try:
-                    self._context.broker.publish(experience(self._context.name, message.agent), body)
+                    self._context.broker.publish(self._context.queues.experience(message.agent), body)
                     break
                 except QueueFullError:
                     since = time.monotonic()
@@ -164,12 +174,13 @@ def messages_of(
     policy_version: int,
     aip_version: int,
     worker: str,
+    origin: Origin,
 ) -> list[Experience]:
     """What ``worker`` sends for ``task``: one message for each agent; all episodes are truncated."""
     n, made_at = episodes.actions.shape[1], time.time()
     return [
         Experience(
-            run=task.run,
+            origin=origin,
             task_id=task.task_id,
             agent=agent,
             update=task.update,

@@ -84,6 +84,10 @@ def summarise_run(context: RunContext, command: str, phases: Mapping[str, float]
         "aip_refreshes": len(context.store.records("refreshes")),
         "learning": dict(summarise_learning(states)),
         "weights_sha256": weights_sha256(context),
+        "not_reproducible": context.participants.not_reproducible(),
+        "participants": [
+            {key: value for key, value in row.items() if key != "id"} for row in context.participants.all()
+        ],
         "versions": library_versions(),
         "machine": machine(),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),

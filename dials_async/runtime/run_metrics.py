@@ -68,6 +68,9 @@ class RunMetrics:
         self.evaluations = gauge("dials_evaluations", "Evaluations so far.")
         self.queue = gauge("dials_queue_messages", "Messages that wait in queues of the kind.", ["queue"])
         self.dead_letters = gauge("dials_dead_letters", "Dead letters that are kept.")
+        self.refused = gauge(
+            "dials_refused_processes", "Processes that computed otherwise than the run, and left, lately."
+        )
         self.processes = gauge("dials_processes", "Processes that were heard of lately.", ["kind"])
 
     def show(self, now: Mapping[str, Any], roles: Mapping[str, int], complete: bool) -> None:
@@ -95,6 +98,7 @@ class RunMetrics:
         for queue, depth in now["queues"].items():
             self.queue.labels(queue.lower().replace(" ", "_")).set(depth)
         self.dead_letters.set(now["dead_letters"])
+        self.refused.set(len(now.get("refused", ())))
         for role in ROLES:  # those that are gone too: 0 is what somebody has to see
             self.processes.labels(role).set(roles.get(role, 0))
 

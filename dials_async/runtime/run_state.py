@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from dials_async.messaging.broker import experience, gs_tasks, rollout_tasks
 from dials_async.run_context import RunContext
 
 #: What a learner says of each of its groups: ``GroupLearner.facts``.
@@ -65,10 +64,10 @@ def run_state(context: RunContext, learners: GroupFacts) -> dict[str, Any]:
 def queue_depths(context: RunContext) -> dict[str, int]:
     """Messages that wait: tasks, GS tasks, experience of all agents."""
     depth = context.broker.depth
-    waiting = [depth(experience(context.name, agent)) for agent in range(context.domain.n_agents)]
+    waiting = [depth(context.queues.experience(agent)) for agent in range(context.domain.n_agents)]
     return {
-        "rollout tasks": depth(rollout_tasks(context.name)),
-        "GS tasks": depth(gs_tasks(context.name)),
+        "rollout tasks": depth(context.queues.rollout_tasks),
+        "GS tasks": depth(context.queues.gs_tasks),
         "experience": sum(waiting),
     }
 

@@ -31,6 +31,7 @@ from dials_async.runtime.folder import (
     run_path,
     write_atomically,
 )
+from dials_async.runtime.numerics import PARTS, join_run
 from dials_async.runtime.progress import ProgressView
 from dials_async.runtime.warmup import compile_kernels
 from dials_async.runtime.wiring import fingerprint_of
@@ -99,21 +100,30 @@ def resume(
     command: str,
     watching: Watching = QUIETLY,
     settings: Sequence[str] = (),
+    allow_other_numerics: bool = False,
 ) -> Outcome:
     """Go on with an interrupted run, or extend a finished one to more ``steps``.
 
     ``settings`` ("section.key=value") may change how the run is carried out, nothing that results depend on.
 
-    Raises UsageError if another process is at it, ConfigError if there is nothing to do, CheckpointError.
+    Raises UsageError if another process is at it, ConfigError if there is nothing to do, CheckpointError;
+    NumericsError if this machine computes otherwise than the run so far, and that is not allowed.
     """
     with locked(folder):
         config = carried_out_by(read_config(folder), folder, settings)
         if workers is not None:
             config = replace(config, runtime=replace(config.runtime, workers=workers))
-        return _resume(folder, config, steps, command, watching)
+        return _resume(folder, config, steps, command, watching, allow_other_numerics)
 
 
-def _resume(folder: Path, config: Config, steps: int | None, command: str, watching: Watching) -> Outcome:
+def _resume(
+    folder: Path,
+    config: Config,
+    steps: int | None,
+    command: str,
+    watching: Watching,
+    allow_other_numerics: bool,
+) -> Outcome:
     finished = is_finished(folder, config)
     longer = extend(config, steps, finished)
     # A run that was stopped before its first checkpoint has lost nothing: it begins again.
@@ -137,7 +147,7 @@ def _resume(folder: Path, config: Config, steps: int | None, command: str, watch
         write_atomically(folder / CONFIG, longer.to_toml())
         for note in run.notes:
             print(f"note: {note}", file=sys.stderr)
-        return _carry_out(run, folder, command, watching.quiet, place)
+        return _carry_out(run, folder, command, watching.quiet, place, allow_other_numerics)
 
 
 def carried_out_by(config: Config, folder: Path, settings: Sequence[str]) -> Config:
@@ -184,13 +194,22 @@ def extend(config: Config, steps: int | None, finished: bool) -> Config:
     )
 
 
-def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool, place: str | None) -> Outcome:
+def _carry_out(
+    run: EmbeddedRun,
+    folder: Path,
+    command: str,
+    quiet: bool,
+    place: str | None,
+    allow_other_numerics: bool = False,
+) -> Outcome:
     """``place``: where its metrics are served."""
     context = run.context
     with announced(context.metrics, place, folder.name, "train", "train"):
         try:
             run.files.live.starting("starting: kernels are compiled where they are not yet, about a minute")
             compile_kernels(context.config, quiet)
+            for note in join_run(context, "train", PARTS, allow_other_numerics):
+                print(f"note: {note}", file=sys.stderr)
             with (
                 _StopOnSignals(context.stop),
                 ProgressView(context, context.phases.busy_with, quiet) as view,

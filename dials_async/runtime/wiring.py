@@ -7,7 +7,7 @@ from dials_async.config import Config
 from dials_async.domains.registry import make_domain, result_options
 from dials_async.errors import ConfigError
 from dials_async.groups import Group, make_groups
-from dials_async.messaging.broker import Broker, experience, gs_tasks, rollout_tasks
+from dials_async.messaging.broker import Broker, QueueNames
 from dials_async.messaging.metered import MeteredBroker
 from dials_async.metrics.instruments import Metrics
 from dials_async.run_context import RunContext
@@ -42,10 +42,11 @@ def make_context(
             "rollout.max_policy_lag must be 0 with the simulator 'gs': its groups move in lock-step"
         )
     groups, clock = make_groups(config, domain), make_clock(config, domain)
+    configuration = fingerprint_of(config)
     if metrics is None or not metrics.counting:
-        return RunContext(name, config, domain, groups, clock, broker, store)
+        return RunContext(name, config, domain, groups, clock, broker, store, configuration)
     metered = MeteredBroker(broker, metrics)
-    context = RunContext(name, config, domain, groups, clock, metered, store, metrics=metrics)
+    context = RunContext(name, config, domain, groups, clock, metered, store, configuration, metrics=metrics)
     metrics.build.info({"code": code_version(), **library_versions()})
     metrics.count_phases(context.phases)
     metrics.watch("broker", broker)
@@ -58,15 +59,15 @@ def task_queues(context: RunContext) -> dict[str, int]:
     tasks = _tasks_in_flight(context)
     # Credits bound what is in flight; twice that leaves room for tasks that are asked for again.
     return {
-        rollout_tasks(context.name): 2 * tasks * len(context.groups) + 16,
-        gs_tasks(context.name): 2 * tasks + 16,
+        context.queues.rollout_tasks: 2 * tasks * len(context.groups) + 16,
+        context.queues.gs_tasks: 2 * tasks + 16,
     }
 
 
 def experience_queues(context: RunContext) -> dict[str, int]:
     """The queues of experience, one for each agent, and the most messages that may wait in each."""
     bound = 2 * _tasks_in_flight(context) + 16
-    return {experience(context.name, agent): bound for agent in range(context.domain.n_agents)}
+    return {context.queues.experience(agent): bound for agent in range(context.domain.n_agents)}
 
 
 def _tasks_in_flight(context: RunContext) -> int:
@@ -83,9 +84,10 @@ def declare_queues(context: RunContext) -> None:
         context.broker.declare(queue, max_messages, single_consumer=True)
 
 
-def delete_queues(context: RunContext) -> None:
-    """Remove the queues of the run, and what is in them."""
-    for queue in (*task_queues(context), *experience_queues(context)):
+def delete_queues(context: RunContext, names: QueueNames) -> None:
+    """Remove the queues of a life of the run, and what is in them, its dead letters too."""
+    agents = range(context.domain.n_agents)
+    for queue in (names.rollout_tasks, names.gs_tasks, *map(names.experience, agents), names.dead):
         context.broker.delete(queue)
 
 

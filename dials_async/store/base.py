@@ -76,6 +76,11 @@ class StoreSnapshot:
 class Store(Protocol):
     """Versions of policies and AIPs, and small records; used by many threads."""
 
+    @property
+    def life(self) -> str:
+        """Which life of the run this is: drawn when the store was made, or made again after it was lost."""
+        ...
+
     def commit_group(self, state: GroupState, hold: Collection[str] = ()) -> None:
         """Make ``state`` the newest of its group, whole or not at all; its arrays are copied.
 

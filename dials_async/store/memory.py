@@ -1,6 +1,7 @@
 """The store of an embedded run: the store port for the threads of one process; checkpoints outlive it."""
 
 import json
+import secrets
 import threading
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -25,6 +26,8 @@ class MemoryStore:
 
     def __init__(self, rules: KeepRules | None = None) -> None:
         self._rules = rules or KeepRules()
+        self.life = secrets.token_hex(8)
+        """See Store."""
         self._groups: dict[int, GroupSnapshot] = {}
         self._aips: tuple[AipState, ...] = ()
         self._records: dict[str, dict[str, str]] = {}  # kind -> id -> JSON

@@ -50,7 +50,9 @@ class RedisStore:
         self._aips, self._channel = self._keys.key("aips"), self._keys.key("news")
         self._link = RedisLink(url, patience_s, give_up)
         try:
-            opened = (self._link, self._keys, require_schema(self._link, self._keys))
+            self.life = require_schema(self._link, self._keys)
+            """See Store."""
+            opened = (self._link, self._keys, self.life)
             self._commit_group = guarded(*opened, scripts.COMMIT_GROUP)
             self._commit_aip = guarded(*opened, scripts.COMMIT_AIP)
             self._append = guarded(*opened, scripts.APPEND)

@@ -101,6 +101,12 @@ class RunRegistry:
         (fingerprint,) = self._fields(run, "fingerprint")
         return fingerprint
 
+    def life(self, run: str) -> str:
+        """Which life ``run`` is in; one that was lost and made again has another."""
+        life = self._link.call(lambda client: client.hget(RunKeys(run).key("info"), "life"))
+        self._require(run, life)
+        return str(life.decode())
+
     def replace_config(self, run: str, config_toml: str) -> None:
         """A longer run: the configuration changes, its fingerprint does not."""
         self._require(run, self._update((_entry(run),), ("config", config_toml)))

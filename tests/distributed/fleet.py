@@ -27,13 +27,21 @@ MAKE: dict[str, MakeRole] = {
 class Member:
     """One process of the run, as a thread."""
 
-    def __init__(self, kind: str, name: str, run: str, make: MakeRole | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        run: str,
+        make: MakeRole | None = None,
+        allow_other_numerics: bool = False,
+    ) -> None:
         self.kind = kind
         self.name = name
         self.stop = Event()
         self.error: BaseException | None = None
         self.connection: Connection = connect(run, self.stop)
         daemon = Daemon(self.connection, kind, name)
+        daemon.join(allow_other_numerics)
         self._thread = threading.Thread(target=self._serve, args=(daemon, make or MAKE[kind]), daemon=True)
         self._thread.start()
 

@@ -13,7 +13,7 @@ from runtime.small import small_config, train_to_the_end
 from dials_async.distributed.create import create
 from dials_async.errors import QueueFullError
 from dials_async.learning.inbox import Inbox
-from dials_async.messaging.broker import Broker, experience, gs_tasks, rollout_tasks
+from dials_async.messaging.broker import Broker
 from dials_async.messaging.envelope import MAX_MESSAGE_BYTES
 from dials_async.messaging.schema import (
     SCHEMA_VERSION,
@@ -38,7 +38,7 @@ def good_experience(context: RunContext, agent: int) -> bytes:
     episodes, steps = context.config.rollout.episodes_per_task, context.domain.episode_steps
     rng = np.random.default_rng(agent)
     message = Experience(
-        run=context.name,
+        origin=context.task_origin(),
         task_id=f"ials/g{group.index}/u0/t0",
         agent=agent,
         update=0,
@@ -117,11 +117,12 @@ def test_two_thousand_bad_messages_in_every_queue(
     create(run, config)
     with fleet(run) as members, observer(run) as seen:
         context = seen.context
+        origin = context.task_origin()
         tasks = {
-            rollout_tasks(run): encode_task(RolloutTask(run, "ials", 0, 0, 0, 8, (0,), 1)),
-            gs_tasks(run): encode_task(RolloutTask(run, "gs", -1, 0, 0, 8, (0, 0), 0)),
+            context.queues.rollout_tasks: encode_task(RolloutTask(origin, "ials", 0, 0, 0, 8, (0,), 1)),
+            context.queues.gs_tasks: encode_task(RolloutTask(origin, "gs", -1, 0, 0, 8, (0, 0), 0)),
         }
-        messages = {experience(run, agent): good_experience(context, agent) for agent in range(4)}
+        messages = {context.queues.experience(agent): good_experience(context, agent) for agent in range(4)}
         # Given consumers of all queues, the learners waiting for AIPs that do not come yet
         rollout, learner = members.start(rollout=1, learner=1)
         # When each queue gets its share, and one message beyond every limit
@@ -157,8 +158,8 @@ def test_the_messages_of_this_test_are_bad_because_of_what_was_changed(run: str)
         context = seen.context
         group = context.groups[0]
         inbox = Inbox(context, group)
-        context.broker.publish(experience(run, 0), good_experience(context, 0))
-        consumer = context.broker.consumer([experience(run, 0)], 1)
+        context.broker.publish(context.queues.experience(0), good_experience(context, 0))
+        consumer = context.broker.consumer([context.queues.experience(0)], 1)
         delivery = consumer.receive(LONG_S)
         assert delivery is not None
         inbox.take(consumer, delivery, 0)

@@ -12,7 +12,6 @@ from dials_async.distributed.create import create
 from dials_async.distributed.learners import LearnerRole
 from dials_async.distributed.shard import Shard
 from dials_async.learning.tally import lag_counts
-from dials_async.messaging.broker import experience, rollout_tasks
 
 from .fleet import eventually, fleet, observer
 
@@ -101,8 +100,9 @@ def test_without_learners_the_queues_stay_bounded_and_all_recovers(run: str) -> 
         # When the only learner is gone
         learner.leave()
         context = seen.context
-        waiting = [rollout_tasks(run), *(experience(run, agent) for agent in range(4))]
-        assert eventually(lambda: context.broker.depth(rollout_tasks(run)) == 0)
+        queues = context.queues
+        waiting = [queues.rollout_tasks, *map(queues.experience, range(4))]
+        assert eventually(lambda: context.broker.depth(queues.rollout_tasks) == 0)
         most = [0] * len(waiting)
         for _ in range(50):
             depths = [context.broker.depth(queue) for queue in waiting]
@@ -121,7 +121,7 @@ def test_without_workers_learners_wait_and_the_status_says_so(run: str) -> None:
     create(run, small_config(*ENDLESS))
     with fleet(run) as members, observer(run) as seen:
         members.start(learner=1, gs_sampler=1)
-        assert eventually(lambda: seen.context.broker.depth(rollout_tasks(run)) == 4)
+        assert eventually(lambda: seen.context.broker.depth(seen.context.queues.rollout_tasks) == 4)
         now: dict[str, Any] = {}
 
         def all_collect() -> bool:

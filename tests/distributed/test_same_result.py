@@ -8,7 +8,7 @@ from runtime.small import small_config, small_traffic, train_to_the_end
 
 from dials_async.config import Config
 from dials_async.distributed.create import create, resume
-from dials_async.errors import CheckpointError
+from dials_async.errors import BrokerError, CheckpointError
 from dials_async.runtime.folder import CHECKPOINTS
 from dials_async.runtime.results import weights_sha256
 from dials_async.store.checkpoint import load_checkpoint
@@ -103,6 +103,7 @@ def test_a_run_whose_redis_lost_everything_goes_on_from_its_checkpoint(
     with fleet(run) as members, observer(run) as seen:
         members.start_all()
         assert eventually(lambda: saved_version(surroundings / run, config) > 0)
+        before = seen.context.queues
         # When Redis loses everything while all are at work
         seen.registry.delete(run)
         # Then each process says so and ends
@@ -114,6 +115,11 @@ def test_a_run_whose_redis_lost_everything_goes_on_from_its_checkpoint(
     notes = resume(run, None, None)
     assert any("from the checkpoint of" in note for note in notes)
     with fleet(run) as members, observer(run) as seen:
+        # It is another life, with queues of its own; those of the one before are gone
+        assert seen.context.queues.life != before.life
+        for queue in (before.rollout_tasks, before.experience(0)):
+            with pytest.raises(BrokerError, match="never declared"):
+                seen.context.broker.depth(queue)
         assert seen.context.store.group_version(0) > 0
         members.start_all()
         members.wait()

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from rollout.contexts import (
+    QUEUES,
     commit_aips,
     eventually,
     make_context,
@@ -14,7 +15,6 @@ from rollout.contexts import (
 
 from dials_async.learning.learner import GroupLearner
 from dials_async.learning.tally import lag_counts
-from dials_async.messaging.broker import experience, rollout_tasks
 from dials_async.messaging.schema import Experience, RolloutTask, decode_task, encode_experience
 from dials_async.rollout.ials import IalsRollout
 from dials_async.rollout.worker import messages_of
@@ -40,7 +40,7 @@ def simulate(context: RunContext, task: RolloutTask, version: int | None = None)
     actors = group.actors(context.store.weights(0, policy))
     aip = max(task.aip_version, 0)
     episodes = rollout.run(actors, np.array(context.store.aip(aip).arrays["g0"]), task.update, task.index)
-    return messages_of(task, group, episodes, policy, aip, "test")
+    return messages_of(task, group, episodes, policy, aip, "test", task.origin)
 
 
 def honest(messages: list[Experience]) -> list[tuple[int, bytes]]:
@@ -50,7 +50,7 @@ def honest(messages: list[Experience]) -> list[tuple[int, bytes]]:
 def learn(context: RunContext, mangle: Mangle = honest) -> GroupLearner:
     """Run the learner to the end of the run, serving its tasks with experience that ``mangle`` may change."""
     learner = GroupLearner(context, context.groups[0])
-    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
+    tasks = context.broker.consumer([QUEUES.rollout_tasks], prefetch=1000)
     n_tasks = context.config.rollout.tasks_per_update
     with running(context, learner.run) as thread:
         for _ in range(context.clock.n_updates):
@@ -60,7 +60,7 @@ def learn(context: RunContext, mangle: Mangle = honest) -> GroupLearner:
                 tasks.ack(delivery)
                 messages += simulate(context, decode_task(delivery.body))
             for agent, body in mangle(messages):
-                context.broker.publish(experience("r", agent), body)
+                context.broker.publish(QUEUES.experience(agent), body)
         assert eventually(lambda: not thread.is_alive())
     return learner
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from rollout.contexts import (
+    ORIGIN,
+    QUEUES,
     commit_aips,
     eventually,
     make_context,
@@ -19,7 +21,6 @@ from rollout.contexts import (
 from dials_async.clock import EVALUATION
 from dials_async.errors import StoreError, TrainingError
 from dials_async.learning.learner import GroupLearner
-from dials_async.messaging.broker import experience, rollout_tasks
 from dials_async.messaging.schema import Experience, RolloutTask, decode_task, encode_experience
 from dials_async.run_context import RunContext
 from dials_async.store.base import GroupState
@@ -83,7 +84,7 @@ def test_poison_goes_to_the_dead_letters_with_its_reason_and_learning_goes_on(ex
         bad = [
             b"no message at all",
             encode_experience(first)[:-5] + b"wrong",
-            encode_experience(replace(first, run="another")),
+            encode_experience(replace(first, origin=ORIGIN._replace(run="another"))),
             encode_experience(replace(first, agent=9)),
             encode_experience(replace(first, index=2)),
             encode_experience(replace(first, observations=first.observations[:, :, :-1].copy())),
@@ -103,25 +104,25 @@ def test_a_new_learner_goes_on_where_the_last_one_was_stopped(expected: np.ndarr
     # Given a learner that was stopped after its second update, with some experience of the third
     context = ready()
     learner = GroupLearner(context, context.groups[0])
-    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
+    tasks = context.broker.consumer([QUEUES.rollout_tasks], prefetch=1000)
     with running(context, learner.run) as thread:
         for update in range(3):
             for _ in range(2):
                 delivery = receive(tasks, thread)
                 messages = simulate(context, decode_task(delivery.body))
                 for message in messages if update < 2 else messages[:1]:
-                    context.broker.publish(experience("r", message.agent), encode_experience(message))
+                    context.broker.publish(QUEUES.experience(message.agent), encode_experience(message))
         assert eventually(lambda: context.store.group_version(0) == 2)
     # When another one takes over
     context.stop.clear()
-    context.broker.purge(rollout_tasks("r"))
+    context.broker.purge(QUEUES.rollout_tasks)
     again = GroupLearner(context, context.groups[0])
-    late = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
+    late = context.broker.consumer([QUEUES.rollout_tasks], prefetch=1000)
     with running(context, again.run) as thread:
         for _ in range(2 * 2):
             delivery = receive(late, thread)
             for agent, body in honest(simulate(context, decode_task(delivery.body))):
-                context.broker.publish(experience("r", agent), body)
+                context.broker.publish(QUEUES.experience(agent), body)
         assert eventually(lambda: not thread.is_alive())
     # Then the weights are as if nothing had happened
     assert np.array_equal(final_weights(context), expected)
@@ -142,7 +143,7 @@ def test_experience_is_acknowledged_only_after_the_commit() -> None:
     with pytest.raises(StoreError, match="the store is gone"):
         learn(context)
     # Then all of the experience is still there for the learner that comes next
-    assert [context.broker.depth(experience("r", agent)) for agent in range(4)] == [2, 2, 2, 2]
+    assert [context.broker.depth(QUEUES.experience(agent)) for agent in range(4)] == [2, 2, 2, 2]
 
 
 def _poisoned(message: Experience) -> Experience:
@@ -153,7 +154,7 @@ def _poisoned(message: Experience) -> Experience:
 def _serve(context: RunContext, poison: Callable[[RolloutTask, int], bool]) -> list[str]:
     """Learn to the end; agent 2 sends poison where ``poison`` (task, times it was asked for) says so."""
     learner = GroupLearner(context, context.groups[0])
-    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
+    tasks = context.broker.consumer([QUEUES.rollout_tasks], prefetch=1000)
     asked: list[str] = []
     with running(context, learner.run) as thread:
         while thread.is_alive():
@@ -164,7 +165,7 @@ def _serve(context: RunContext, poison: Callable[[RolloutTask, int], bool]) -> l
             bad = poison(task, asked.count(task.task_id))
             for message in simulate(context, task):
                 sent = _poisoned(message) if bad and message.agent == 2 else message
-                context.broker.publish(experience("r", sent.agent), encode_experience(sent))
+                context.broker.publish(QUEUES.experience(sent.agent), encode_experience(sent))
     return asked
 
 
@@ -173,7 +174,7 @@ def test_experience_that_no_update_survives_is_buried_and_asked_for_once_more(ex
     asked = _serve(context, lambda task, times: task.update == 0 and times == 1)
     # Then the whole batch of that agent is a dead letter with the reason, and nothing else is different
     letters = [(letter.queue, letter.reason) for letter in context.broker.dead_letters()]
-    assert [queue for queue, _ in letters] == [experience("r", 2)] * 2
+    assert [queue for queue, _ in letters] == [QUEUES.experience(2)] * 2
     assert all("update 0 of agent 2 is not finite" in why and "-100" in why for _, why in letters)
     assert asked.count("ials/g0/u0/t0") == asked.count("ials/g0/u0/t1") == 2
     assert len(asked) == 4 * 2 + 2
@@ -199,6 +200,10 @@ def test_an_update_that_is_not_finite_twice_ends_the_run_with_agent_update_and_r
         ({"task_id": "gs/u0/t0"}, "task_id 'gs/u0/t0'"),
         ({"rewards": 100.0}, "rewards: 100 is beyond 1, the domain's largest"),
         ({"rewards": -1.5}, "rewards: 1.5 is beyond 1"),
+        ({"origin": ORIGIN._replace(run="s")}, "of run 's', not 'r'"),
+        ({"origin": ORIGIN._replace(life="before")}, "of life 'before', not 'life'"),
+        ({"origin": ORIGIN._replace(configuration="x")}, "of configuration 'x', not 'print'"),
+        ({"origin": ORIGIN._replace(numerics="x")}, "of numerics 'x', not 'unknown'"),
     ],
 )
 def test_a_well_formed_forgery_is_a_dead_letter_and_never_other_weights(
@@ -225,7 +230,7 @@ def test_no_task_is_published_before_the_aips_it_pins_are_there() -> None:
     context = make_context("schedule.refresh_steps=1600")
     commit_aips(context, 0)
     learner = GroupLearner(context, context.groups[0])
-    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
+    tasks = context.broker.consumer([QUEUES.rollout_tasks], prefetch=1000)
     pinned = []
     with running(context, learner.run) as thread:
         for refresh in (1, 2):
@@ -236,7 +241,7 @@ def test_no_task_is_published_before_the_aips_it_pins_are_there() -> None:
                 task = decode_task(delivery.body)
                 pinned.append((task.update, task.policy_versions, task.aip_version))
                 for agent, body in honest(simulate(context, task)):
-                    context.broker.publish(experience("r", agent), body)
+                    context.broker.publish(QUEUES.experience(agent), body)
         assert eventually(lambda: not thread.is_alive())
     assert pinned == [(k, (k,), 1 + k // 2) for k in range(4) for _ in range(2)]
 
@@ -247,13 +252,13 @@ def test_with_too_many_versions_waiting_for_the_evaluator_no_other_one_is_made()
     commit_aips(context, 0)
     commit_aips(context, 1)
     learner = GroupLearner(context, context.groups[0])
-    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
+    tasks = context.broker.consumer([QUEUES.rollout_tasks], prefetch=1000)
 
     def answer(thread: threading.Thread) -> None:
         for _ in range(2):
             delivery = receive(tasks, thread)
             for agent, body in honest(simulate(context, decode_task(delivery.body))):
-                context.broker.publish(experience("r", agent), body)
+                context.broker.publish(QUEUES.experience(agent), body)
 
     with running(context, learner.run) as thread:
         answer(thread)

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 from rollout.contexts import (
+    ORIGIN,
+    QUEUES,
     eventually,
     random_weights,
     receive,
@@ -11,7 +13,6 @@ from rollout.contexts import (
 )
 
 from dials_async.learning.learner import GroupLearner
-from dials_async.messaging.broker import experience, rollout_tasks
 from dials_async.messaging.schema import RolloutTask, decode_task, encode_experience
 from dials_async.run_context import RunContext
 from dials_async.store.base import GroupState
@@ -23,7 +24,7 @@ def test_experience_that_is_too_old_is_dropped_counted_and_asked_for_again() -> 
     # Given a lag of one version at most
     context = ready("rollout.max_policy_lag=1")
     learner = GroupLearner(context, context.groups[0])
-    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
+    tasks = context.broker.consumer([QUEUES.rollout_tasks], prefetch=1000)
     too_old = 0
     with running(context, learner.run) as thread:
         while thread.is_alive():
@@ -36,11 +37,11 @@ def test_experience_that_is_too_old_is_dropped_counted_and_asked_for_again() -> 
             # When the first task of update 3 comes from version 1, two behind, for two of the agents
             if task.update == 3 and not too_old:
                 for message in simulate(context, task, version=1)[:2]:
-                    context.broker.publish(experience("r", message.agent), encode_experience(message))
+                    context.broker.publish(QUEUES.experience(message.agent), encode_experience(message))
                     too_old += 1
                 continue
             for message in simulate(context, task, version=newest):
-                context.broker.publish(experience("r", message.agent), encode_experience(message))
+                context.broker.publish(QUEUES.experience(message.agent), encode_experience(message))
     # Then that is dropped and counted, and what is asked for again completes the update
     assert too_old == 2
     assert learner.arrivals.dropped == 2
@@ -56,10 +57,10 @@ def test_experience_left_over_by_a_run_that_was_further_on_does_not_fill_the_pre
     context, further_on = ready(), ready()
     further_on.store.commit_group(_first(further_on))
     for index in range(2):
-        task = RolloutTask("r", "ials", 0, 3, index, 4, (0,), 1)
+        task = RolloutTask(ORIGIN, "ials", 0, 3, index, 4, (0,), 1)
         for message in simulate(further_on, task):
             body = encode_experience(replace(message, policy_version=3))
-            context.broker.publish(experience("r", message.agent), body)
+            context.broker.publish(QUEUES.experience(message.agent), body)
     # When the learner starts at version 0, then it drops them and learns what it would have learned
     learn(context)
     assert final_weights(context).tobytes() == expected.tobytes()
@@ -68,7 +69,7 @@ def test_experience_left_over_by_a_run_that_was_further_on_does_not_fill_the_pre
 def test_a_task_that_came_too_old_is_asked_for_once_not_once_for_each_message() -> None:
     context = ready("rollout.max_policy_lag=1")
     learner = GroupLearner(context, context.groups[0])
-    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
+    tasks = context.broker.consumer([QUEUES.rollout_tasks], prefetch=1000)
     times: dict[str, int] = {}
     with running(context, learner.run) as thread:
         while thread.is_alive():
@@ -79,7 +80,7 @@ def test_a_task_that_came_too_old_is_asked_for_once_not_once_for_each_message() 
             times[task.task_id] = times.get(task.task_id, 0) + 1
             old = (task.update, task.index, times[task.task_id]) == (3, 0, 1)
             for message in simulate(context, task, version=1 if old else context.store.group_version(0)):
-                context.broker.publish(experience("r", message.agent), encode_experience(message))
+                context.broker.publish(QUEUES.experience(message.agent), encode_experience(message))
     assert learner.arrivals.dropped == 4
     assert times.pop("ials/g0/u3/t0") == 2
     assert set(times.values()) == {1}
@@ -88,7 +89,7 @@ def test_a_task_that_came_too_old_is_asked_for_once_not_once_for_each_message() 
 def test_up_to_lag_versions_ahead_are_in_flight_and_no_more() -> None:
     context = ready("rollout.max_policy_lag=2")
     learner = GroupLearner(context, context.groups[0])
-    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1000)
+    tasks = context.broker.consumer([QUEUES.rollout_tasks], prefetch=1000)
     with running(context, learner.run) as thread:
         found = [receive(tasks, thread) for _ in range(3 * 2)]
         assert tasks.receive(0.3) is None
@@ -106,10 +107,10 @@ def test_experience_of_an_older_version_is_corrected() -> None:
         with running(context, learner.run) as thread:
             for update in range(2):
                 for index in range(2):
-                    task = RolloutTask("r", "ials", 0, update, index, 4, (-1,), -1)
+                    task = RolloutTask(ORIGIN, "ials", 0, update, index, 4, (-1,), -1)
                     for message in simulate(context, task, version=0):
                         changed = replace(message, log_probs=message.log_probs - np.float32(shift))
-                        context.broker.publish(experience("r", message.agent), encode_experience(changed))
+                        context.broker.publish(QUEUES.experience(message.agent), encode_experience(changed))
             assert eventually(lambda: not thread.is_alive())
         assert lags_used(context) == {0: 8, 1: 8}
         state = context.store.latest_group(0)

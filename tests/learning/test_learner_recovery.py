@@ -6,12 +6,12 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from rollout.contexts import eventually, running
+from rollout.contexts import QUEUES, eventually, running
 
 from dials_async.errors import VersionGoneError
 from dials_async.learning import learner as learner_module
 from dials_async.learning.learner import GroupLearner
-from dials_async.messaging.broker import Consumer, experience, rollout_tasks
+from dials_async.messaging.broker import Consumer
 from dials_async.messaging.memory import MemoryBroker, MemoryConsumer
 from dials_async.messaging.schema import RolloutTask, decode_task
 from dials_async.run_context import RunContext
@@ -46,7 +46,7 @@ def serve(context: RunContext, tasks: Consumer, threads: list[threading.Thread])
 
 def publish(context: RunContext, task: RolloutTask, version: int | None = None) -> None:
     for agent, body in honest(simulate(context, task, version)):
-        context.broker.publish(experience("r", agent), body)
+        context.broker.publish(QUEUES.experience(agent), body)
 
 
 def lose(tasks: Consumer, count: int) -> list[RolloutTask]:
@@ -66,7 +66,7 @@ def test_lost_tasks_are_asked_for_again_after_a_silence(
 ) -> None:
     monkeypatch.setattr(learner_module, "ASK_AGAIN_S", 0.3)
     context = ready(f"rollout.max_policy_lag={lag}")
-    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1)
+    tasks = context.broker.consumer([QUEUES.rollout_tasks], prefetch=1)
     learner = GroupLearner(context, context.groups[0])
     with running(context, learner.run) as thread:
         lost = lose(tasks, 2 * (lag + 1))
@@ -82,7 +82,7 @@ def test_a_lost_connection_is_answered_by_asking_for_what_is_missing_at_once(
     lag: int, expected: np.ndarray
 ) -> None:
     context = ready(f"rollout.max_policy_lag={lag}", broker=_InterruptibleBroker())
-    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1)
+    tasks = context.broker.consumer([QUEUES.rollout_tasks], prefetch=1)
     consumers: list[_Interruptible] = []
     make = context.broker.consumer
     context.broker.consumer = lambda *a: consumers.append(make(*a)) or consumers[-1]  # type: ignore[assignment,func-returns-value,method-assign]
@@ -91,7 +91,7 @@ def test_a_lost_connection_is_answered_by_asking_for_what_is_missing_at_once(
         # Given that one of the tasks of the first update was served before all else got lost
         first, *_ = lose(tasks, 2 * (lag + 1))
         publish(context, first, 0)
-        assert eventually(lambda: not any(context.broker.depth(experience("r", a)) for a in range(4)))
+        assert eventually(lambda: not any(context.broker.depth(QUEUES.experience(a)) for a in range(4)))
         # When the connection is there again
         consumers[0].interruptions = 1
         again = lose(tasks, 2 * (lag + 1) - 1)
@@ -107,7 +107,7 @@ def test_a_lost_connection_is_answered_by_asking_for_what_is_missing_at_once(
 def test_two_learners_of_one_group_commit_what_one_would(expected: np.ndarray) -> None:
     # Given two learners of the same group, as after a lease was lost without anybody noticing
     context = ready(single_consumer=True)
-    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1)
+    tasks = context.broker.consumer([QUEUES.rollout_tasks], prefetch=1)
     learners = [GroupLearner(context, context.groups[0]) for _ in range(2)]
     with running(context, learners[0].run) as one, running(context, learners[1].run) as two:
         serve(context, tasks, [one, two])
@@ -120,7 +120,7 @@ def test_two_learners_of_one_group_commit_what_one_would(expected: np.ndarray) -
 def test_a_learner_whose_store_was_put_back_goes_on_from_there(expected: np.ndarray) -> None:
     # Given a learner at version 2, and a snapshot of version 1
     context = ready()
-    tasks = context.broker.consumer([rollout_tasks("r")], prefetch=1)
+    tasks = context.broker.consumer([QUEUES.rollout_tasks], prefetch=1)
     learner = GroupLearner(context, context.groups[0])
     snapshots = []
     with running(context, learner.run) as thread:

@@ -6,11 +6,12 @@ from dataclasses import fields
 import msgpack
 import numpy as np
 
-from dials_async.messaging.schema import Experience, ExperienceShape, RolloutTask
+from dials_async.messaging.schema import Experience, ExperienceShape, Origin, RolloutTask
 
+ORIGIN = Origin("warehouse-1", "8e0c1d7a90b34f56", "0a1b2c3d", "d4163efc17b83f87")
 SHAPE = ExperienceShape(episodes=3, steps=5, observation_bytes=2, n_actions=4)
-TASK = RolloutTask("warehouse-1", "ials", 0, 12, 1, 16, (12,), 2)
-GS_TASK = RolloutTask("warehouse-1", "gs", -1, 12, 1, 4, (12, 11, -1), 0)
+TASK = RolloutTask(ORIGIN, "ials", 0, 12, 1, 16, (12,), 2)
+GS_TASK = RolloutTask(ORIGIN, "gs", -1, 12, 1, 4, (12, 11, -1), 0)
 
 
 def make_experience(shape: ExperienceShape = SHAPE, seed: int = 0) -> Experience:
@@ -18,7 +19,7 @@ def make_experience(shape: ExperienceShape = SHAPE, seed: int = 0) -> Experience
     cells = (shape.episodes, shape.steps)
     terminated = rng.integers(0, 2, shape.episodes, dtype=np.uint8)
     return Experience(
-        run="warehouse-1",
+        origin=ORIGIN,
         task_id=TASK.task_id,
         agent=7,
         update=12,

@@ -9,8 +9,7 @@ from typing import Any
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-from dials_async.messaging.amqp_queues import dead_queue
-from dials_async.messaging.broker import Broker, Consumer
+from dials_async.messaging.broker import Broker, Consumer, QueueNames
 from dials_async.messaging.rabbitmq import RabbitBroker
 
 LONG_S = 60.0  # never reached by a test that passes
@@ -22,14 +21,15 @@ SHORT_S = 0.05
 def rabbit_broker(url: str, run: str = "", **options: Any) -> Iterator[RabbitBroker]:
     """A broker object that leaves no queue behind: many tests share the server."""
     run = run or f"test-{uuid.uuid4().hex}"
-    broker = RabbitBroker(url, run, **options)
+    names = QueueNames(run, "life")
+    broker = RabbitBroker(url, names, **options)
     try:
         yield broker
     finally:
         broker.close()
     # Not after a failure: the server may be away, and that would hide the failure.
     with plain_channel(url) as channel:
-        for name in (*broker._declared, dead_queue(run)):
+        for name in (*broker._declared, names.dead):
             channel.queue_delete(name)
 
 

@@ -9,16 +9,19 @@ import uuid
 import pytest
 
 from dials_async.errors import BrokerError, QueueFullError
-from dials_async.messaging.broker import Broker, experience, gs_tasks, rollout_tasks
+from dials_async.messaging.broker import Broker, QueueNames
 from dials_async.messaging.envelope import MAX_MESSAGE_BYTES
 
 from .helpers import LONG_S, SHORT_S, bodies, declared, eventually
 
 
 def test_queue_names_are_those_of_the_design() -> None:
-    assert rollout_tasks("r") == "dials.r.tasks.rollout"
-    assert gs_tasks("r") == "dials.r.tasks.gs"
-    assert experience("r", 7) == "dials.r.experience.7"
+    names = QueueNames("r", "8e0c")
+    assert names.rollout_tasks == "dials.r.8e0c.tasks.rollout"
+    assert names.gs_tasks == "dials.r.8e0c.tasks.gs"
+    assert names.experience(7) == "dials.r.8e0c.experience.7"
+    assert names.dead == "dials.r.8e0c.dead"
+    assert names._replace(life="0").dead != names.dead
 
 
 def test_messages_arrive_in_the_order_they_were_published(broker: Broker, queue: str) -> None:

@@ -3,12 +3,12 @@
 import pytest
 
 from dials_async.errors import QueueFullError
-from dials_async.messaging.broker import experience, gs_tasks, kind_of_queue, rollout_tasks
+from dials_async.messaging.broker import QueueNames, kind_of_queue
 from dials_async.messaging.memory import MemoryBroker
 from dials_async.messaging.metered import MeteredBroker
 from dials_async.metrics.instruments import Metrics
 
-QUEUE = experience("a.tasks.rollout", 3)
+QUEUE = QueueNames("a.tasks.rollout", "8e0c").experience(3)
 
 
 def counted(metrics: Metrics) -> dict[str, float]:
@@ -51,6 +51,7 @@ def test_messages_and_bytes_are_counted_in_both_directions_dead_letters_and_refu
 
 @pytest.mark.parametrize("run", ["city", "a.tasks.gs", "tasks.rollout"])
 def test_the_kind_of_a_queue_is_told_whatever_the_run_is_called(run: str) -> None:
-    assert kind_of_queue(rollout_tasks(run)) == "rollout_tasks"
-    assert kind_of_queue(gs_tasks(run)) == "gs_tasks"
-    assert kind_of_queue(experience(run, 12)) == "experience"
+    names = QueueNames(run, "8e0c")
+    assert kind_of_queue(names.rollout_tasks) == "rollout_tasks"
+    assert kind_of_queue(names.gs_tasks) == "gs_tasks"
+    assert kind_of_queue(names.experience(12)) == "experience"

@@ -16,8 +16,8 @@ import pika
 import pytest
 
 from dials_async.errors import BrokerError, ServerError
-from dials_async.messaging.amqp_queues import DEAD_EXCHANGE, MAX_DEAD_BODY_BYTES, dead_queue
-from dials_async.messaging.broker import Broker, Consumer, Delivery
+from dials_async.messaging.amqp_queues import DEAD_EXCHANGE, MAX_DEAD_BODY_BYTES
+from dials_async.messaging.broker import Broker, Consumer, Delivery, QueueNames
 from dials_async.messaging.envelope import MAX_MESSAGE_BYTES
 from dials_async.messaging.rabbitmq import RabbitBroker
 from dials_async.servers.private import lasting_port
@@ -103,7 +103,7 @@ def test_publishing_and_consuming_go_on_after_a_restart(
         queue = declared(owner, max_messages=10_000)
         consumer = owner.consumer([queue], 4)
         # The publisher never declared the queue: after "emptied" it has to wait for its owner.
-        publisher = stack.enter_context(closing(RabbitBroker(server.url, run, RESTART_S)))
+        publisher = stack.enter_context(closing(RabbitBroker(server.url, QueueNames(run, "life"), RESTART_S)))
         stack.callback(again.set)
         publishing = pool.submit(publish_in_rounds, publisher, queue)
         # Given messages in flight while the server goes away
@@ -138,7 +138,9 @@ def test_publishing_and_consuming_go_on_after_a_restart(
 
 
 def test_close_ends_by_itself_when_the_server_is_silent(server: RabbitServer) -> None:
-    broker = RabbitBroker(server.url, "silent", heartbeat_s=NEVER_S)  # nothing else ends the silence
+    broker = RabbitBroker(
+        server.url, QueueNames("silent", "life"), heartbeat_s=NEVER_S
+    )  # nothing else ends the silence
     queue = declared(broker)
     consumer = broker.consumer([queue], 1)
     assert server.process is not None
@@ -185,7 +187,9 @@ def test_blocked_calls_end_when_patience_does_or_nobody_waits_any_more(server: R
         pool = stack.enter_context(ThreadPoolExecutor(9))
         brokers: dict[str, RabbitBroker] = {}
         for name, patience_s in (("patience", 3.0), ("give_up", NEVER_S), ("close", NEVER_S)):
-            broker = RabbitBroker(server.url, name, patience_s, give_up if name == "give_up" else None)
+            broker = RabbitBroker(
+                server.url, QueueNames(name, "life"), patience_s, give_up if name == "give_up" else None
+            )
             brokers[name] = stack.enter_context(closing(broker))
         queues = {name: declared(broker) for name, broker in brokers.items()}
         consumers = {name: broker.consumer([queues[name]], 1) for name, broker in brokers.items()}
@@ -229,7 +233,7 @@ def test_a_consumer_may_be_busy_for_longer_than_the_heartbeat(rabbitmq_server: R
 def refusal(url: str) -> str:
     start = time.monotonic()
     with pytest.raises(BrokerError) as caught:
-        RabbitBroker(url, "refused")
+        RabbitBroker(url, QueueNames("refused", "life"))
     assert time.monotonic() - start < LONG_S
     line = str(caught.value)
     assert "\n" not in line
@@ -310,7 +314,7 @@ def test_dead_letters_may_be_deleted_by_hand(other: RabbitBroker, rabbitmq_serve
     consumer = other.consumer([queue], 1)
     delivery = received(consumer)
     with plain_channel(rabbitmq_server.url) as channel:
-        channel.queue_delete(dead_queue(other._run))
+        channel.queue_delete(other._names.dead)
     consumer.reject(delivery, "test")
     assert other.dead_letters() == [(queue, b"a", "test")]
 

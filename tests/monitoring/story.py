@@ -25,7 +25,6 @@ from dials_async.distributed.connection import Connection, connect
 from dials_async.distributed.create import create
 from dials_async.errors import QueueFullError
 from dials_async.groups import Group
-from dials_async.messaging.broker import experience, rollout_tasks
 from dials_async.messaging.schema import Experience, encode_experience
 from dials_async.metrics.targets import register
 from dials_async.servers.private import lasting_port
@@ -175,14 +174,14 @@ class Story:
         worker.send_signal(signal.SIGSTOP)
         try:
             deadline = time.monotonic() + LONG_S
-            while broker.depth(rollout_tasks(RUN)) == 0:  # or it had nothing to publish
+            while broker.depth(connection.context.queues.rollout_tasks) == 0:  # or it had nothing to publish
                 assert time.monotonic() < deadline, self.log_of("learner")
                 time.sleep(0.1)
             learner.send_signal(signal.SIGSTOP)
             for agent in range(connection.context.domain.n_agents):
                 with suppress(QueueFullError):
                     while True:
-                        broker.publish(experience(RUN, agent), b"junk")
+                        broker.publish(connection.context.queues.experience(agent), b"junk")
             worker.send_signal(signal.SIGCONT)
             self.until("dials_messages_refused_total > 0")
         finally:
@@ -202,7 +201,7 @@ class Story:
                 for update in (0, version + 1, version + 2):
                     body = encode_experience(_old_experience(connection, group, update))
                     with suppress(QueueFullError):
-                        context.broker.publish(experience(RUN, group.agents[0]), body)
+                        context.broker.publish(context.queues.experience(group.agents[0]), body)
             time.sleep(0.2)
 
     def _servers_are_killed_and_come_back(self) -> None:
@@ -265,7 +264,7 @@ def _old_experience(connection: Connection, group: Group, update: int) -> Experi
     context = connection.context
     episodes, steps = context.config.rollout.episodes_per_task, context.domain.episode_steps
     return Experience(
-        run=RUN,
+        origin=context.task_origin(),
         task_id=f"ials/g{group.index}/u{update}/t0",
         agent=group.agents[0],
         update=update,

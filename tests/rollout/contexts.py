@@ -11,11 +11,19 @@ from dials_async.clock import make_clock
 from dials_async.config import Config, load_config
 from dials_async.domains.registry import make_domain
 from dials_async.groups import make_groups
-from dials_async.messaging.broker import Consumer, Delivery, experience, gs_tasks, rollout_tasks
+from dials_async.messaging.broker import Consumer, Delivery, QueueNames
 from dials_async.messaging.memory import MemoryBroker
+from dials_async.messaging.schema import Origin
 from dials_async.run_context import RunContext
 from dials_async.store.base import AipState, GroupState, KeepRules, Store
 from dials_async.store.memory import MemoryStore
+from dials_async.store.participants import UNKNOWN
+
+#: What the queues of a run of ``make_context`` are called.
+QUEUES = QueueNames("r", "life")
+
+#: Of the messages of such a run, in which nobody has said what they compute.
+ORIGIN = Origin("r", "life", "print", UNKNOWN)
 
 LONG_S = 60.0  # never reached by a test that passes
 
@@ -54,11 +62,13 @@ def make_context(
     # Nobody evaluates here, and learners wait for an evaluator that is far behind.
     config = small_config("schedule.eval_steps=1000000", *settings)
     domain = make_domain(config.domain)
+    store = store or MemoryStore(rules)
+    store.life = QUEUES.life
     broker = broker or MemoryBroker()
-    broker.declare(rollout_tasks("r"), 1000)
-    broker.declare(gs_tasks("r"), 1000)
+    broker.declare(QUEUES.rollout_tasks, 1000)
+    broker.declare(QUEUES.gs_tasks, 1000)
     for agent in range(domain.n_agents):
-        broker.declare(experience("r", agent), queue_length, single_consumer=single_consumer)
+        broker.declare(QUEUES.experience(agent), queue_length, single_consumer=single_consumer)
     return RunContext(
         name="r",
         config=config,
@@ -66,7 +76,8 @@ def make_context(
         groups=make_groups(config, domain),
         clock=make_clock(config, domain),
         broker=broker,
-        store=store or MemoryStore(rules),
+        store=store,
+        configuration="print",
     )
 
 

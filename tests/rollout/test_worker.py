@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from dials_async.errors import BadMessageError
-from dials_async.messaging.broker import experience, gs_tasks, rollout_tasks
 from dials_async.messaging.envelope import seal
 from dials_async.messaging.schema import (
     Experience,
@@ -21,10 +20,10 @@ from dials_async.rollout.worker import RolloutWorker
 from dials_async.run_context import RunContext
 from dials_async.store.base import KeepRules
 
-from .contexts import commit_aips, commit_policies, eventually, make_context, running
+from .contexts import ORIGIN, QUEUES, commit_aips, commit_policies, eventually, make_context, running
 
-TASK = RolloutTask("r", "ials", 0, 0, 0, 2, (0,), 0)
-GS_TASK = RolloutTask("r", "gs", -1, 0, 0, 2, (0, 0), 0)
+TASK = RolloutTask(ORIGIN, "ials", 0, 0, 0, 2, (0,), 0)
+GS_TASK = RolloutTask(ORIGIN, "gs", -1, 0, 0, 2, (0, 0), 0)
 TWO_GROUPS = "rollout.agents_per_group=2"
 
 
@@ -40,7 +39,7 @@ def publish(context: RunContext, *tasks: RolloutTask | bytes) -> None:
     for task in tasks:
         body = task if isinstance(task, bytes) else encode_task(task)
         is_gs = isinstance(task, RolloutTask) and task.kind == "gs"
-        context.broker.publish((gs_tasks if is_gs else rollout_tasks)("r"), body)
+        context.broker.publish(QUEUES.gs_tasks if is_gs else QUEUES.rollout_tasks, body)
 
 
 def serve(context: RunContext, done: int = 0, outdated: int = 0, dead: int = 0) -> RolloutWorker:
@@ -62,7 +61,7 @@ def received(context: RunContext, agent: int) -> list[Experience]:
     """All experience that waits for ``agent``."""
     group = context.groups[0]
     shape = ExperienceShape(2, context.domain.episode_steps, group.spec.observation_bytes, 4)
-    consumer = context.broker.consumer([experience("r", agent)], prefetch=100)
+    consumer = context.broker.consumer([QUEUES.experience(agent)], prefetch=100)
     messages = []
     while (delivery := consumer.receive(0)) is not None:
         messages.append(decode_experience(delivery.body, shape))
@@ -90,7 +89,7 @@ def test_a_task_becomes_one_message_for_each_agent_of_its_group() -> None:
     for row, agent in enumerate(group.agents):
         (message,) = received(context, agent)
         assert all(map(np.array_equal, as_arrays(message), (array[row] for array in expected)))
-        assert (message.run, message.task_id, message.agent) == ("r", task.task_id, agent)
+        assert (message.origin, message.task_id, message.agent) == (ORIGIN, task.task_id, agent)
         assert (message.update, message.index) == (5, 1)
         assert (message.policy_version, message.aip_version) == (0, 1)
         assert message.worker == "worker-7"
@@ -98,7 +97,7 @@ def test_a_task_becomes_one_message_for_each_agent_of_its_group() -> None:
         assert message.terminated.tolist() == [0, 0]
     # And the others nothing
     assert received(context, 0) == []
-    assert context.broker.depth(rollout_tasks("r")) == 0
+    assert context.broker.depth(QUEUES.rollout_tasks) == 0
 
 
 def test_a_task_of_the_gs_becomes_one_message_for_every_agent() -> None:
@@ -138,7 +137,10 @@ def test_new_versions_are_not_served_from_the_cache_of_old_ones() -> None:
         (b"", "checksum"),
         (b"\x93\x00\x01\x02 this is no task", "checksum"),
         (encode_task(TASK)[:-1] + b"\xff", "checksum"),
-        (replace(TASK, run="another"), "run 'another'"),
+        (replace(TASK, origin=ORIGIN._replace(run="another")), "of run 'another', not 'r'"),
+        (replace(TASK, origin=ORIGIN._replace(life="before")), "of life 'before', not 'life'"),
+        (replace(TASK, origin=ORIGIN._replace(configuration="x")), "of configuration 'x', not 'print'"),
+        (replace(TASK, origin=ORIGIN._replace(numerics="x")), "of numerics 'x', not 'unknown'"),
         (replace(TASK, group=2), "2 groups"),
         (replace(GS_TASK, policy_versions=(0,)), "1 of 2 groups"),
         (replace(GS_TASK, policy_versions=(0, 0, 0)), "3 of 2 groups"),
@@ -166,21 +168,21 @@ def test_an_outdated_task_is_acknowledged_and_the_worker_goes_on(pins: dict[str,
     serve(context, done=1, outdated=1)
     assert len(received(context, 0)) == 1
     assert context.broker.dead_letters() == []
-    assert context.broker.depth(rollout_tasks("r")) == 0
+    assert context.broker.depth(QUEUES.rollout_tasks) == 0
 
 
 def test_a_worker_that_is_stopped_while_a_queue_is_full_gives_its_task_back() -> None:
     # Given an experience queue that is full already
     context = ready(make_context(queue_length=1))
-    context.broker.publish(experience("r", 3), b"nobody takes this")
+    context.broker.publish(QUEUES.experience(3), b"nobody takes this")
     publish(context, TASK)
     worker = RolloutWorker(context, "w")
     with running(context, worker.run):
         # When the worker is stopped while it waits for room, some messages published, some not
-        assert eventually(lambda: context.broker.depth(experience("r", 2)) == 1)
+        assert eventually(lambda: context.broker.depth(QUEUES.experience(2)) == 1)
     # Then the task is back in its queue for another worker, who does it again
     assert worker.tasks_done == 0
-    consumer = context.broker.consumer([rollout_tasks("r")], 1)
+    consumer = context.broker.consumer([QUEUES.rollout_tasks], 1)
     delivery = consumer.receive(0)
     assert delivery is not None
     assert delivery.redelivered
@@ -197,14 +199,14 @@ def test_a_task_that_was_given_back_gives_the_same_experience_again() -> None:
 
 def test_a_worker_waits_for_room_and_then_goes_on() -> None:
     context = ready(make_context(queue_length=1))
-    context.broker.publish(experience("r", 3), b"in the way")
+    context.broker.publish(QUEUES.experience(3), b"in the way")
     publish(context, TASK)
     worker = RolloutWorker(context, "w")
     with running(context, worker.run):
-        assert eventually(lambda: context.broker.depth(experience("r", 2)) == 1)
-        context.broker.purge(experience("r", 3))
+        assert eventually(lambda: context.broker.depth(QUEUES.experience(2)) == 1)
+        context.broker.purge(QUEUES.experience(3))
         assert eventually(lambda: worker.tasks_done == 1)
-    assert context.broker.depth(experience("r", 3)) == 1
+    assert context.broker.depth(QUEUES.experience(3)) == 1
 
 
 def test_a_task_that_cannot_fit_in_memory_is_a_bad_task() -> None:
@@ -226,7 +228,7 @@ def test_a_domain_may_have_rewards_of_any_size_that_it_announces() -> None:
     publish(context, TASK)
     with running(context, worker.run) as thread:
         assert eventually(lambda: worker.tasks_done == 1, thread)
-    assert context.broker.depth(experience("r", 0)) == 1
+    assert context.broker.depth(QUEUES.experience(0)) == 1
     # When it says less, then the worker ends with that, in place of messages that nobody takes
     context = ready(make_context())
     context.domain.largest_reward = 1e-9
