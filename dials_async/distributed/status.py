@@ -159,6 +159,8 @@ def reasons(status: Mapping[str, Any]) -> list[str]:
         elif group["doing"].startswith("waiting for AIP"):
             what = "no gs-sampler ('dials worker gs-sampler')" if not roles["gs-sampler"] else "it is in work"
             found.append(f"group {group['group']} is {group['doing']}: {what}")
+        elif group["doing"].startswith("waiting for the evaluator") and roles["evaluator"]:
+            found.append(f"group {group['group']} is {group['doing']}")
     refreshes_left = status["aip_version"] < status["aip_refreshes"]
     if (
         learning_left
