@@ -13,13 +13,6 @@ numerics_option = click.option(
     "--allow-other-numerics",
     is_flag=True,
     envvar="DIALS_ALLOW_OTHER_NUMERICS",
-    help="Take part even if this computes otherwise than the run; marks it as not reproducible.",
-)
-
-numerics_option = click.option(
-    "--allow-other-numerics",
-    is_flag=True,
-    envvar="DIALS_ALLOW_OTHER_NUMERICS",
     help="Take part even if this computes otherwise than the run, which is then not reproducible.",
 )
 

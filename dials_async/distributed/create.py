@@ -192,9 +192,13 @@ def _fill(registry: RunRegistry, run: str, config: Config, allow_other_numerics:
                 seconds = _restore_counts(registry, run, context.store.records("sessions"))
                 steps = min(committed_steps(context).values())
                 notes.append(f"going on from the checkpoint of {folder}, at {steps:,} steps per agent")
-            _delete_lives(context, but=context.store.life)
+            try:
+                notes += join_run(context, "init", PARTS, allow_other_numerics)
+            except BaseException:
+                delete_queues(context, context.queues)
+                raise
             context.store.append_record("lives", {"id": context.store.life})
-            notes += join_run(context, "init", PARTS, allow_other_numerics)
+            _delete_lives(context, but=context.store.life)
         finally:
             context.close()
         registry.start_clock(run, seconds)

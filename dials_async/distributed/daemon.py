@@ -51,7 +51,7 @@ PAUSE_S = 10.0
 #: Seconds between corrections of this process's clock.
 CLOCK_S = 30.0
 
-#: Kinds of processes that nobody waits for while a run trains: they leave the processor to the others.
+#: Kinds of processes that are seldom waited for while a run trains: they leave the processor to others.
 BESIDE_TRAINING = ("evaluator", "keeper")
 
 #: Kinds of processes that run compiled kernels.

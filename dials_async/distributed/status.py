@@ -133,11 +133,13 @@ def _state(connection: Connection, from_store: bool) -> dict[str, Any]:
         "state": status.state,
         "note": status.note,
         "processes": [_process(key, presence) for key, presence in sorted(alive.items())],
-        "refused": [
-            f"{presence.facts['name']} on {presence.facts['host']}: {presence.facts['refused']}"
-            for presence in everybody.values()
-            if "refused" in presence.facts and presence.age_s < REFUSED_S
-        ],
+        "refused": sorted(
+            {
+                f"{presence.facts['name']} on {presence.facts['host']}: {presence.facts['refused']}"
+                for presence in everybody.values()
+                if "refused" in presence.facts and presence.age_s < REFUSED_S
+            }
+        ),
         "not_reproducible": context.participants.not_reproducible(),
     }
 

@@ -3,6 +3,7 @@
 It reads the store and writes records; it never changes training.
 """
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
@@ -21,6 +22,9 @@ from dials_async.store.base import AipState
 #: Seconds between looks at the stop signal while waiting.
 POLL_S = 0.1
 
+#: Seconds between looks at which versions are still to be evaluated.
+LOOK_S = 1.0
+
 
 class Evaluator:
     """Writes the records "baselines" and "evaluations" of a run."""
@@ -31,6 +35,7 @@ class Evaluator:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="evaluate")
         self._released = released or Event()
         self._known_baselines: set[str] | None = None
+        self._gone: set[int] = set()  # versions that nobody has any more
         self.doing = "starting"
         """What it is at, or waits for, in a few words."""
 
@@ -40,29 +45,36 @@ class Evaluator:
             self._run()
 
     def _run(self) -> None:
-        context = self._context
-        schedule, last = context.config.schedule, context.clock.n_updates
-        records = context.store.records("evaluations")
-        # An extended run may have evaluated what is its last version now as one on the way.
-        done = {record["version"] for record in records if record["final"] or record["version"] != last}
-        versions = [version for version in context.clock.evaluations() if version not in done]
-        self._release_all_but(set(versions))
-        for version in versions:
+        context, last = self._context, self._context.clock.n_updates
+        self._release_all_but(set(self._left()))
+        # Looked up again and again: a store that was put back may have forgotten evaluations.
+        while not self._stopped and (left := self._left()):
+            version = left[0]
             if not self._wait_for(version):
-                return
+                continue
             self.doing = f"evaluating version {version}"
             try:
                 weights = [context.store.weights(group.index, version) for group in context.groups]
             except VersionGoneError:  # an extended run left it behind under another E
+                self._gone.add(version)
+                self._release(version)
                 continue
+            episodes = context.config.schedule.eval_episodes
             if version == last:
+                episodes = context.config.schedule.final_eval_episodes
                 while self._measure_a_baseline():
                     pass
-                self._evaluate(version, weights, schedule.final_eval_episodes)
-            else:
-                self._evaluate(version, weights, schedule.eval_episodes)
+            self._evaluate(version, weights, episodes)
             self._release(version)
-        self.doing = "done"
+        if not self._stopped:
+            self.doing = "done"
+
+    def _left(self) -> list[int]:
+        """Versions that are still to be evaluated, in order."""
+        records, last = self._context.store.records("evaluations"), self._context.clock.n_updates
+        # An extended run may have evaluated what is its last version now as one on the way.
+        done = {record["version"] for record in records if record["final"] or record["version"] != last}
+        return [v for v in self._context.clock.evaluations() if v not in done and v not in self._gone]
 
     def _release(self, version: int) -> None:
         """Let the store forget ``version``: it is evaluated."""
@@ -80,13 +92,13 @@ class Evaluator:
         return self._context.stop.is_set() or self._released.is_set()
 
     def _wait_for(self, version: int) -> bool:
-        """Wait until every group has ``version`` and there are AIPs; False if stopped before.
+        """Wait until every group has ``version`` and there are AIPs; False if not within LOOK_S, or stopped.
 
         Baselines are measured meanwhile: an evaluation that waits for long would make the learners wait. The
         curve's first point comes before them.
         """
-        store, groups = self._context.store, self._context.groups
-        while not self._stopped:
+        store, groups, deadline = self._context.store, self._context.groups, time.monotonic() + LOOK_S
+        while not self._stopped and time.monotonic() < deadline:
             if min(store.group_version(g.index) for g in groups) >= version and store.aip_version() >= 0:
                 return True
             if not (version and self._measure_a_baseline()):

@@ -53,30 +53,38 @@ class GsSampler:
         self._release_used()  # in case the sampler before was killed before it did
         with ThreadPoolExecutor(self._threads, thread_name_prefix="refresh") as pool:
             # The store says how far it is, also after a restart.
-            while (done := self._refreshes_done()) < self._context.clock.n_refreshes:
+            while not self._stopped:
+                made = store.aip_version()
+                done = self._refreshes_done(made)
+                if done >= self._context.clock.n_refreshes:
+                    self.doing = "done"
+                    return
                 versions = self._wait_for_versions(self._context.clock.refresh_version(done))
                 if versions is None:
                     return
-                # Another sampler was faster, or the store was restored; at lag > 0 learners went on.
-                with suppress(VersionConflictError, VersionGoneError):
-                    if not self._refresh(store.aip_version(), versions, pool):
+                try:
+                    if not self._refresh(made, versions, pool):
                         return
-        self.doing = "done"
+                except VersionConflictError:  # another sampler was faster; or the store was restored
+                    continue
+                except VersionGoneError:  # learners went on meanwhile: take what is newest now
+                    if self._context.clock.refreshes_are_pinned:
+                        raise
 
     @property
     def _stopped(self) -> bool:
         return self._context.stop.is_set() or self._released.is_set()
 
-    def _refreshes_done(self) -> int:
-        """How many refreshes of the clock are made, or were replaced by a later one.
+    def _refreshes_done(self, made: int) -> int:
+        """How many refreshes of the clock the AIPs of version ``made`` answer.
 
         At lag 0 AIP version m is what refresh m - 1 made. Else a sampler that is late takes the newest
         policies, which answers all refreshes up to there: those that have not begun are not made up for.
         """
-        clock, newest = self._context.clock, self._context.store.latest_aip()
-        if newest is None or newest.version == 0:
-            return 0
-        return newest.version if clock.refreshes_are_pinned else clock.refreshes_due(newest.steps_per_agent)
+        clock = self._context.clock
+        if made <= 0 or clock.refreshes_are_pinned:
+            return max(made, 0)
+        return clock.refreshes_due(self._context.store.aip(made).steps_per_agent)
 
     def _release_used(self) -> None:
         """Let the store forget the versions whose refresh is made."""
@@ -178,17 +186,19 @@ class GsSampler:
     def _ask_for_joint_episodes(self) -> None:
         context = self._context
         store, broker, tasks = context.store, context.broker, context.queues.gs_tasks
-        asked, asked_at, reconnects = -1, 0.0, broker.reconnects
+        asked, asked_at, reconnects, patience_s = -1, 0.0, broker.reconnects, ASK_AGAIN_S
         while not self._stopped:
             version = min(store.group_version(group.index) for group in context.groups)
             if version >= context.clock.n_updates:
                 self.doing = "done"
                 return
             self.doing = f"waiting for version {version + 1} of all groups"
-            idle = time.monotonic() - asked_at > ASK_AGAIN_S and broker.depth(tasks) == 0
+            idle = time.monotonic() - asked_at > patience_s and broker.depth(tasks) == 0
             # A group that is ahead, after a restart, drops its copy. A broker that went away lost its tasks.
             if version >= 0 and (version != asked or broker.reconnects != reconnects or idle):
                 reconnects = broker.reconnects
+                # Learners that wait for the evaluator, say, need nothing: each time it is asked again later.
+                patience_s = 2 * patience_s if version == asked else ASK_AGAIN_S
                 if self._publish_joint(tasks, version):
                     asked, asked_at = version, time.monotonic()
             store.wait(POLL_S)

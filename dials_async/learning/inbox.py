@@ -17,6 +17,7 @@ from dials_async.messaging.schema import (
     task_id,
 )
 from dials_async.run_context import RunContext
+from dials_async.store.participants import UNKNOWN
 
 _Key = tuple[int, int, int]  # update, task index, agent
 
@@ -46,7 +47,7 @@ class Inbox:
         rollout = context.config.rollout
         self._participants = context.participants
         self._simulation = context.simulation
-        self._origin = context.task_origin()
+        self._origin = context.origin(UNKNOWN)
         self._accepted: frozenset[str] = frozenset()
         self._clock = context.clock
         self._kind = "gs" if context.config.run.simulator == "gs" else "ials"

@@ -56,7 +56,8 @@ class Origin(NamedTuple):
     def differs(self, expected: "Origin", numerics: Collection[str] | None = None) -> str:
         """What is not as ``expected``, in words, or ""; any of ``numerics`` will do, if they are given."""
         for name, found, wanted in zip(self._fields, self, expected, strict=True):
-            if found != wanted and not (name == "numerics" and numerics is not None and found in numerics):
+            among = numerics if name == "numerics" and numerics is not None else (wanted,)
+            if found not in among:
                 return f"of {name} '{found}', not '{wanted}'"
         return ""
 

@@ -31,7 +31,7 @@ def in_words(summary: dict[str, Any], folder: Path) -> str:
         lines.append(f"Published (Suau et al. 2022{note}): {known}")
     if summary["influence_ce"] is not None:
         lines.append(f"Influence cross-entropy at the end: {summary['influence_ce']:.3f} nats per source")
-    if summary["not_reproducible"]:
+    if summary.get("not_reproducible"):  # summaries from before it was told have none
         lines.append(f"This run is {summary['not_reproducible']}.")
     lines.append(f"Weights {summary['weights_sha256'][:16]}...  Report: {folder / 'report.html'}")
     return "\n".join(lines)

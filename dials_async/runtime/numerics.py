@@ -7,7 +7,7 @@ episode or two. Each role computes only the parts that it needs.
 
 import hashlib
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,23 +63,33 @@ def join_run(context: RunContext, role: str, parts: Iterable[str], allow_others:
 def numerics(context: RunContext, parts: Iterable[str]) -> dict[str, str]:
     """The hash of each of ``parts``, 16 hexadecimal digits."""
     wanted = set(parts)
-    found: dict[str, str] = {}
-    if wanted & {"rollout", "update", "aip"}:
-        # Of groups whose agents are alike the first is enough to learn from; all of them are simulated.
-        episodes = [_rollout(context, group) for group in context.groups]
-        firsts = {group.spec: k for k, group in reversed(list(enumerate(context.groups)))}.values()
-        if "rollout" in wanted:
-            found["rollout"] = _hash([array for each in episodes for array in each])
-        if "update" in wanted:
-            found["update"] = _hash(
-                [x for k in firsts for x in _update(context, context.groups[k], episodes[k])]
-            )
-        if "aip" in wanted:
-            trained = [_aip(context, context.groups[k], episodes[k]) for k in firsts]
-            found["aip"] = _hash([array for each in trained for array in each])
-    if "gs" in wanted:
-        found["gs"] = _hash(_gs(context))
-    return {part: found[part] for part in PARTS if part in wanted}
+    # Of groups whose agents are alike the first is enough to learn from.
+    firsts = list({group.spec: group for group in reversed(context.groups)}.values())
+    probes: dict[str, Callable[[], list[NDArray[Any]]]] = {
+        "rollout": lambda: [array for group in context.groups for array in _rollout(context, group)],
+        "update": lambda: [array for group in firsts for array in _update(context, group)],
+        "aip": lambda: [array for group in firsts for array in _aip(context, group)],
+        "gs": lambda: _gs(context),
+    }
+    return {part: _hash(probes[part]()) for part in PARTS if part in wanted}
+
+
+def _made_up(context: RunContext, group: Group) -> Episodes:
+    """Episodes of the group's first agent, without a simulator: who only learns answers for that only."""
+    spec, steps = group.spec, context.domain.episode_steps
+    rng = np.random.Generator(np.random.PCG64(_SEED))  # its integers are the same in every version of NumPy
+    size = (1, _EPISODES, steps)
+    bits = np.zeros((1, _EPISODES, steps + 1, spec.observation_bits), dtype=np.uint8)
+    bits[..., : spec.dset_bits] = rng.integers(0, 4, (*bits.shape[:3], spec.dset_bits)) == 0
+    ladders = bits[..., spec.dset_bits :].reshape(*bits.shape[:3], -1, spec.ladder_steps)
+    amounts = rng.integers(0, spec.ladder_steps + 1, (*ladders.shape[:4], 1))
+    bits[..., spec.dset_bits :] = (np.arange(spec.ladder_steps) < amounts).reshape(*bits.shape[:3], -1)
+    return Episodes(
+        observations=np.packbits(bits, axis=-1, bitorder="little"),
+        actions=rng.integers(0, spec.n_actions, size).astype(np.uint8),
+        rewards=(rng.integers(0, 256, size) / 256).astype(np.float32),
+        log_probs=(-rng.integers(1, 512, size) / 256).astype(np.float32),
+    )
 
 
 def _rollout(context: RunContext, group: Group) -> Episodes:
@@ -90,8 +100,9 @@ def _rollout(context: RunContext, group: Group) -> Episodes:
         rollout.close()
 
 
-def _update(context: RunContext, group: Group, episodes: Episodes) -> list[NDArray[Any]]:
+def _update(context: RunContext, group: Group) -> list[NDArray[Any]]:
     """One update of the group's first agent: weights and moments."""
+    episodes = _made_up(context, group)
     settings = make_settings(context.config, group)._replace(epochs=1)
     scratch = make_scratch(group.actor, group.critic, settings, _EPISODES, context.domain.episode_steps)
     weights = group.initial_weights(_SEED)[0]
@@ -119,9 +130,9 @@ def _update(context: RunContext, group: Group, episodes: Episodes) -> list[NDArr
     return [weights, m, v]
 
 
-def _aip(context: RunContext, group: Group, episodes: Episodes) -> list[NDArray[Any]]:
-    """The AIP of the group's first agent, trained on its d-sets and influence that is made up."""
-    aip, spec = context.config.aip, group.spec
+def _aip(context: RunContext, group: Group) -> list[NDArray[Any]]:
+    """The AIP of the group's first agent, trained on d-sets and influence that are made up."""
+    aip, spec, episodes = context.config.aip, group.spec, _made_up(context, group)
     parameters = group.initial_aips(_SEED)[0]
     dsets = np.ascontiguousarray(episodes.observations[0, :, :-1, : packed_size(spec.dset_bits)])
     made_up = np.arange(dsets.shape[0] * dsets.shape[1] * spec.n_sources) // 3 % spec.n_classes

@@ -48,7 +48,7 @@ def run_state(context: RunContext, learners: GroupFacts) -> dict[str, Any]:
         "refresh_steps": clock.refresh_steps,
         "steps_since_refresh": _since_refresh(context, versions, refreshes),
         "aip_version": store.aip_version(),
-        "aip_refreshes": clock.n_refreshes,
+        "aip_refreshes": store.aip_version() + _refreshes_left(context, refreshes),
         "refreshes": refreshes,
         "evaluations": sorted(store.records("evaluations"), key=lambda row: (row["steps"], row["final"])),
         "baselines": {record["id"]: record["mean"] for record in store.records("baselines")},
@@ -70,6 +70,15 @@ def queue_depths(context: RunContext) -> dict[str, int]:
         "GS tasks": depth(context.queues.gs_tasks),
         "experience": sum(waiting),
     }
+
+
+def _refreshes_left(context: RunContext, refreshes: list[dict[str, Any]]) -> int:
+    """How many are still to come; at policy lag > 0 a late one has replaced those before it."""
+    clock, version = context.clock, context.store.aip_version()
+    done = max(0, version)
+    if version > 0 and refreshes and not clock.refreshes_are_pinned:
+        done = clock.refreshes_due(int(refreshes[-1]["steps"]))
+    return max(0, clock.n_refreshes - done)
 
 
 def _since_refresh(

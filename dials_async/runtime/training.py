@@ -16,7 +16,7 @@ from dials_async.clock import make_clock
 from dials_async.config import Config, load_config
 from dials_async.dashboard import NO_PASSWORD, FolderSource, serve
 from dials_async.domains.registry import machine_options, make_domain
-from dials_async.errors import ConfigError, InterruptedRunError
+from dials_async.errors import ConfigError, InterruptedRunError, NumericsError
 from dials_async.listening import parse_address
 from dials_async.metrics.endpoint import OFF, announced, make_metrics, served
 from dials_async.metrics.instruments import Metrics
@@ -31,6 +31,7 @@ from dials_async.runtime.folder import (
     run_path,
     write_atomically,
 )
+from dials_async.runtime.live import STOPPED
 from dials_async.runtime.numerics import PARTS, join_run
 from dials_async.runtime.progress import ProgressView
 from dials_async.runtime.warmup import compile_kernels
@@ -90,6 +91,7 @@ def train(name: str | None, config: Config, command: str, watching: Watching = Q
         folder = create_run(name, config)
         with locked(folder):
             run = EmbeddedRun(name, config, folder, False, metrics)
+            _prepare(run, watching.quiet, allow_other_numerics=False)
             return _carry_out(run, folder, command, watching.quiet, place)
 
 
@@ -144,10 +146,11 @@ def _resume(
             f"the weight of the entropy at {config.ppo.final_entropy:g}"
         )
     with _served(metrics, folder, watching) as place:
+        _prepare(run, watching.quiet, allow_other_numerics)
         write_atomically(folder / CONFIG, longer.to_toml())
         for note in run.notes:
             print(f"note: {note}", file=sys.stderr)
-        return _carry_out(run, folder, command, watching.quiet, place, allow_other_numerics)
+        return _carry_out(run, folder, command, watching.quiet, place)
 
 
 def carried_out_by(config: Config, folder: Path, settings: Sequence[str]) -> Config:
@@ -194,22 +197,23 @@ def extend(config: Config, steps: int | None, finished: bool) -> Config:
     )
 
 
-def _carry_out(
-    run: EmbeddedRun,
-    folder: Path,
-    command: str,
-    quiet: bool,
-    place: str | None,
-    allow_other_numerics: bool = False,
-) -> Outcome:
+def _prepare(run: EmbeddedRun, quiet: bool, allow_other_numerics: bool) -> None:
+    """Compile, and find out whether this process computes as the run does, before anything is changed."""
+    try:
+        run.files.live.starting("starting: kernels are compiled where they are not yet, about a minute")
+        compile_kernels(run.context.config, quiet)
+        for note in join_run(run.context, "train", PARTS, allow_other_numerics):
+            print(f"note: {note}", file=sys.stderr)
+    except NumericsError:
+        run.files.live.write(STOPPED)
+        raise
+
+
+def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool, place: str | None) -> Outcome:
     """``place``: where its metrics are served."""
     context = run.context
     with announced(context.metrics, place, folder.name, "train", "train"):
         try:
-            run.files.live.starting("starting: kernels are compiled where they are not yet, about a minute")
-            compile_kernels(context.config, quiet)
-            for note in join_run(context, "train", PARTS, allow_other_numerics):
-                print(f"note: {note}", file=sys.stderr)
             with (
                 _StopOnSignals(context.stop),
                 ProgressView(context, context.phases.busy_with, quiet) as view,

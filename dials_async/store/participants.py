@@ -44,18 +44,19 @@ class Participants:
     def join(self, numerics: Mapping[str, str], facts: Mapping[str, str], allow_others: bool) -> None:
         """Enter who computes ``numerics``, by part; ``facts`` are its code, processor, role and host.
 
-        Raises NumericsError, and enters nothing, if the run's are others and that is not allowed.
+        Raises NumericsError, and enters nothing, if the run computes otherwise and that is not allowed, now
+        or earlier.
         """
         known = self.all()
         firsts = {row["part"]: row for row in reversed(known)}
         others = [part for part in numerics if part in firsts and firsts[part]["numerics"] != numerics[part]]
-        if others and not allow_others:
-            raise NumericsError(_refusal(others, numerics, firsts, facts))
+        strange = [part for part in others if numerics[part] not in self.accepted(part)]
+        if strange and not allow_others:
+            raise NumericsError(_refusal(strange, numerics, firsts, facts))
         for part, found in numerics.items():
             record = {"part": part, "numerics": found, **facts, "same": part not in others}
-            self._store.append_record(
-                _KIND, {"id": f"{part} {found} {facts['code']} {facts['processor']}", **record}
-            )
+            key = " ".join([part, found, *(facts[name] for name in sorted(facts))])
+            self._store.append_record(_KIND, {"id": key, **record})
 
 
 def _refusal(

@@ -57,7 +57,7 @@ class RedisStore:
             self._commit_aip = guarded(*opened, scripts.COMMIT_AIP)
             self._append = guarded(*opened, scripts.APPEND)
             self._read_holds = self._link.script(scripts.HOLDS)
-            self._release = self._link.script(scripts.RELEASE)
+            self._release = guarded(*opened, scripts.RELEASE)
             warn_of_eviction(self._link)
             self._news = News(self._link, self._changes, self._channel)
         except BaseException:

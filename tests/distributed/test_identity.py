@@ -18,13 +18,15 @@ from dials_async.distributed import status
 from dials_async.distributed.create import create, forget, resume
 from dials_async.distributed.daemon import Daemon
 from dials_async.errors import NumericsError, StoreError
+from dials_async.messaging.memory import MemoryBroker
 from dials_async.run_context import RunContext
 from dials_async.runtime import numerics, training
 from dials_async.runtime.embedded import EmbeddedRun
-from dials_async.runtime.folder import SUMMARY, create_run
+from dials_async.runtime.folder import CONFIG, SUMMARY, create_run
 from dials_async.runtime.results import weights_sha256
-from dials_async.runtime.wiring import is_complete
+from dials_async.runtime.wiring import is_complete, keep_rules, make_context
 from dials_async.servers.private import PrivateServer
+from dials_async.store.memory import MemoryStore
 
 from .fleet import Member, eventually, final_sha256, fleet, observer
 
@@ -143,16 +145,54 @@ def test_a_resume_on_a_machine_that_computes_otherwise_is_refused(
     config = small_config("run.steps=16000")
     folder = create_run(run, config)
     assert train_partly(folder, config)
+    before = (folder / CONFIG).read_text()
     # When it goes on elsewhere
     as_elsewhere(monkeypatch, "update")
     with pytest.raises(NumericsError, match=f"update {OTHERS}"):
         training.resume(folder, None, None, "test")
     with pytest.raises(NumericsError, match=f"update {OTHERS}"):
         resume(run, None, None)
+    # And nothing of it has changed
+    assert (folder / CONFIG).read_text() == before
     # Then only if that is wanted, and it says so
     outcome = training.resume(folder, None, None, "test", allow_other_numerics=True)
     assert outcome.summary is not None
     assert "train on" in outcome.summary["not_reproducible"]
+
+
+def test_an_extension_that_is_refused_leaves_a_finished_run_finished(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = training.train(run, small_config(), "test").folder
+    before = (folder / CONFIG).read_text()
+    with monkeypatch.context() as elsewhere:
+        as_elsewhere(elsewhere, "rollout")
+        with pytest.raises(NumericsError, match=f"rollout {OTHERS}"):
+            training.resume(folder, 9600, None, "test")
+    assert (folder / CONFIG).read_text() == before
+    outcome = training.resume(folder, 8000, None, "test")
+    assert outcome.summary is not None
+    assert outcome.summary["agent_steps"] == 8000
+
+
+def test_what_was_allowed_once_is_allowed_again(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(run, small_config())
+    as_elsewhere(monkeypatch, "update")
+    with pytest.raises(NumericsError):
+        Member("learner", "learner.1", run)
+    for allow in (True, False):
+        with observer(run) as seen:
+            Daemon(seen, "learner", "learner.1").join(allow)
+            assert "learner on" in seen.context.participants.not_reproducible()
+
+
+def test_who_only_learns_answers_for_no_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config()
+    context = make_context("r", config, MemoryBroker(), MemoryStore(keep_rules(config)))
+    here = numerics.numerics(context, numerics.PARTS)
+    monkeypatch.setattr(numerics, "IalsRollout", None)
+    monkeypatch.setattr(numerics, "run_joint", None)
+    assert numerics.numerics(context, ("update", "aip")) == {part: here[part] for part in ("update", "aip")}
 
 
 def train_partly(folder: Path, config: Any) -> bool:

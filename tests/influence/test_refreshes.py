@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rollout.contexts import commit_policies, eventually, make_context, running, small_config
+from rollout.contexts import commit_aips, commit_policies, eventually, make_context, running, small_config
 
 from dials_async.influence.sampler import GsSampler
 from dials_async.runtime.embedded import EmbeddedRun
@@ -89,3 +89,34 @@ def test_at_lag_above_0_a_later_refresh_replaces_those_that_have_not_begun() -> 
     # And one that is started again has nothing left to do
     GsSampler(context, threads=1).run()
     assert len(context.store.records("refreshes")) == 1
+
+
+def test_a_sampler_that_was_overtaken_while_it_waited_makes_no_refresh_of_what_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a sampler that waits for version 0, for its first refresh
+    context = make_context("schedule.refresh_steps=1600", "aip.gs_steps=200")
+    commit_policies(context, 0)
+    wait_for = GsSampler._wait_for_versions
+
+    def overtaken(sampler: GsSampler, version: int) -> list[int] | None:
+        if context.store.aip_version() == 0:
+            commit_aips(context, 1)  # by another one
+        else:
+            context.stop.set()  # it waits for version 2 now
+        return [version] if version == 0 else wait_for(sampler, version)
+
+    monkeypatch.setattr(GsSampler, "_wait_for_versions", overtaken)
+    GsSampler(context, threads=1).run()
+    assert context.store.aip_version() == 1
+
+
+def test_what_is_left_to_refresh_counts_none_that_were_replaced() -> None:
+    context = make_context("rollout.max_policy_lag=2", "schedule.refresh_steps=800", "aip.gs_steps=200")
+    for version in range(2):
+        commit_policies(context, version)
+    assert run_state(context, {})["aip_refreshes"] == 3  # version -1 of the AIPs, and four to come
+    with running(context, GsSampler(context, threads=1).run):
+        assert eventually(lambda: context.store.aip_version() == 1)
+        # One of the two that were due replaced the other; two are still to come
+        assert run_state(context, {})["aip_refreshes"] == 1 + 2

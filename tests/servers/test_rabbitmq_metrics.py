@@ -74,10 +74,10 @@ def test_queues_are_served_and_neither_connections_nor_scrapes_hold_up_the_stop(
     client = pika.BlockingConnection(pika.URLParameters(server.url))
     channel = client.channel()
     for number in range(50):
-        channel.queue_declare(f"dials.city.experience.{number}", durable=True)
-    channel.basic_publish("", "dials.city.experience.7", b"x" * 100_000)
+        channel.queue_declare(f"dials.city.8e0c1d7a90b34f56.experience.{number}", durable=True)
+    channel.basic_publish("", "dials.city.8e0c1d7a90b34f56.experience.7", b"x" * 100_000)
     # Queues count anew every 5 s
-    deadline, wanted = time.monotonic() + LONG_S, 'queue="dials.city.experience.7"} 1\n'
+    deadline, wanted = time.monotonic() + LONG_S, 'queue="dials.city.8e0c1d7a90b34f56.experience.7"} 1\n'
     while wanted not in (page := read(server.metrics_port)[0]) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert f'rabbitmq_detailed_queue_messages_ready{{vhost="/",{wanted}' in page
