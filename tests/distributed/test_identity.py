@@ -205,15 +205,28 @@ def train_partly(folder: Path, config: Any) -> bool:
     return not run.wait(lambda: None)
 
 
-def test_a_copy_of_the_package_with_another_reward_is_refused(tmp_path: Path, run: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "before", "after"),
+    [
+        ("domains/warehouse/rules.py", "    return reward\n", "    return 0.5 * reward\n"),
+        # Another order of the same operations: the last bit of some tanh
+        (
+            "kernels/functions.py",
+            "fdiv(builder.fmul(x, above), below)",
+            "fmul(x, builder.fdiv(above, below))",
+        ),
+    ],
+    ids=["a reward", "a kernel"],
+)
+def test_a_copy_of_the_package_with_one_edit_is_refused(
+    tmp_path: Path, run: str, module: str, before: str, after: str
+) -> None:
     create(run, small_config())
     copy = tmp_path / "elsewhere" / "dials_async"
     shutil.copytree(Path(dials_async.__file__).parent, copy)
-    rules = copy / "domains" / "warehouse" / "rules.py"
-    text = rules.read_text()
-    edited = text.replace("    return reward\n", "    return 0.5 * reward\n")
-    assert edited != text
-    rules.write_text(edited)
+    text = (copy / module).read_text()
+    assert before in text
+    (copy / module).write_text(text.replace(before, after))
     done = subprocess.run(
         [sys.executable, "-m", "dials_async", "worker", "rollout", "--run", run, "--name", "stranger"],
         cwd=copy.parent,
