@@ -54,6 +54,9 @@ CLOCK_S = 30.0
 #: Kinds of processes that are seldom waited for while a run trains: they leave the processor to others.
 BESIDE_TRAINING = ("evaluator", "keeper")
 
+#: Kinds of processes whose failure is the run's. Of the others one sick host says nothing about the rest.
+FAILS_THE_RUN = ("learner", "gs-sampler", "keeper")
+
 #: Kinds of processes that run compiled kernels.
 KERNELS = ("rollout", "learner", "gs-sampler", "evaluator")
 
@@ -222,7 +225,7 @@ class Daemon:
             cause = failure
             failure = TrainingError(f"{self._name} failed: {type(cause).__name__}: {cause}")
             failure.__cause__ = cause
-        if isinstance(failure, TrainingError):
+        if isinstance(failure, TrainingError) and self._kind in FAILS_THE_RUN:
             self._connection.registry.set_status(self._context.name, FAILED, f"{self._name}: {failure}")
         raise failure
 

@@ -174,3 +174,27 @@ def claims(seen: status.Connection) -> dict[str, str]:
 def doing(seen: status.Connection, name: str) -> str:
     processes = seen.registry.processes(seen.context.name).values()
     return "".join(str(p.facts["doing"]) for p in processes if p.facts["name"] == name)
+
+
+class Broken:
+    """A role that cannot go on."""
+
+    def run(self) -> None:
+        raise ZeroDivisionError("a sick host")
+
+    def facts(self) -> dict[str, Any]:
+        return {"doing": "failing"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"), [("rollout", "initialised"), ("evaluator", "initialised"), ("learner", "failed")]
+)
+def test_only_those_that_a_run_cannot_do_without_make_it_a_failed_one(
+    run: str, kind: str, state: str
+) -> None:
+    create(run, small_config(*ENDLESS))
+    with fleet(run) as members, observer(run) as seen:
+        member = members.add(kind, f"{kind}.1", lambda *_: Broken())
+        assert eventually(lambda: not member.is_alive())
+        assert "a sick host" in str(member.error)
+        assert seen.registry.status(run).state == state
