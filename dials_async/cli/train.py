@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dials_async.cli.shared import json_option, metrics_option, numerics_option, settings_option
 from dials_async.errors import UsageError
@@ -133,6 +134,9 @@ def train(
             find_run(name), steps, workers, _command_line(), watching, settings, allow_other_numerics
         )
     else:
+        source = click.get_current_context().get_parameter_source("allow_other_numerics")
+        if source is ParameterSource.COMMANDLINE:  # the variable may be meant for other commands
+            raise UsageError("--allow-other-numerics is for a run that goes on: it needs --resume")
         if preset is None:
             raise UsageError(
                 "say what to train, for example 'dials train warehouse-4'; 'dials presets' lists all"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from dials_async.errors import QueueFullError
 from dials_async.groups import Group
-from dials_async.messaging.schema import RolloutTask, encode_task
+from dials_async.messaging.schema import Origin, RolloutTask, encode_task
 from dials_async.run_context import RunContext
 
 #: Seconds between looks at the stop signal while waiting.
@@ -23,7 +23,7 @@ class Requests:
         self._lag = context.config.rollout.max_policy_lag
         # On the GS one joint episode serves all groups: the gs-sampler asks for it, and asks again.
         self._asks = context.config.run.simulator != "gs"
-        self._origin = context.task_origin()
+        self._origin: Origin  # from ``start`` on: who takes part is entered before
         self._out_up_to = -1  # the last update whose tasks were published
         self._renewed: set[tuple[int, int, int]] = set()  # update, task index, version then
 

@@ -27,8 +27,8 @@ class RolloutWorker:
         self._context = context
         self._metrics = context.metrics
         self._name = name
-        self._expected = context.task_origin()
-        self._origin = context.origin(context.numerics.get(context.simulation, UNKNOWN))
+        self._expected: Origin  # both from ``run`` on: who takes part is entered before
+        self._origin: Origin
         self._rollouts: dict[tuple[int, int], IalsRollout] = {}
         self._actors: dict[int, tuple[int, NDArray[np.float32]]] = {}
         self._aips: dict[int, tuple[int, NDArray[np.float32]]] = {}

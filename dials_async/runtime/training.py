@@ -91,7 +91,7 @@ def train(name: str | None, config: Config, command: str, watching: Watching = Q
         folder = create_run(name, config)
         with locked(folder):
             run = EmbeddedRun(name, config, folder, False, metrics)
-            _prepare(run, watching.quiet, allow_other_numerics=False)
+            _prepare(run, folder, watching.quiet, allow_other_numerics=False)
             return _carry_out(run, folder, command, watching.quiet, place)
 
 
@@ -146,7 +146,7 @@ def _resume(
             f"the weight of the entropy at {config.ppo.final_entropy:g}"
         )
     with _served(metrics, folder, watching) as place:
-        _prepare(run, watching.quiet, allow_other_numerics)
+        _prepare(run, folder, watching.quiet, allow_other_numerics)
         write_atomically(folder / CONFIG, longer.to_toml())
         for note in run.notes:
             print(f"note: {note}", file=sys.stderr)
@@ -197,7 +197,7 @@ def extend(config: Config, steps: int | None, finished: bool) -> Config:
     )
 
 
-def _prepare(run: EmbeddedRun, quiet: bool, allow_other_numerics: bool) -> None:
+def _prepare(run: EmbeddedRun, folder: Path, quiet: bool, allow_other_numerics: bool) -> None:
     """Compile, and find out whether this process computes as the run does, before anything is changed."""
     try:
         run.files.live.starting("starting: kernels are compiled where they are not yet, about a minute")
@@ -207,6 +207,8 @@ def _prepare(run: EmbeddedRun, quiet: bool, allow_other_numerics: bool) -> None:
     except NumericsError:
         run.files.live.write(STOPPED)
         raise
+    except KeyboardInterrupt:
+        raise _interrupted(folder) from None
 
 
 def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool, place: str | None) -> Outcome:
@@ -221,13 +223,17 @@ def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool, place:
                 run.start()
                 complete = run.wait(view.update)
         except KeyboardInterrupt:
-            raise InterruptedRunError(
-                f"ended at once; {folder} is as it was last saved. "
-                f"Go on with: dials train --run {folder.name} --resume"
-            ) from None
+            raise _interrupted(folder) from None
         if not complete:
             return Outcome(folder, False, None)
         return Outcome(folder, True, run.files.finish(command))
+
+
+def _interrupted(folder: Path) -> InterruptedRunError:
+    return InterruptedRunError(
+        f"ended at once; {folder} is as it was last saved. "
+        f"Go on with: dials train --run {folder.name} --resume"
+    )
 
 
 @contextmanager

@@ -65,12 +65,12 @@ def _refusal(
     firsts: Mapping[str, Mapping[str, Any]],
     facts: Mapping[str, str],
 ) -> str:
-    firsts_of = firsts[parts[0]]
+    first = firsts[parts[0]]
     differences = [f"{part} {numerics[part]}, not {firsts[part]['numerics']}" for part in parts]
     differences += [
-        f"{what} {facts[what]}, not {firsts_of[what]}"
+        f"{what} {facts[what]}, not {first[what]}"
         for what in ("code", "processor")
-        if facts[what] != firsts_of[what]
+        if facts[what] != first[what]
     ]
     return (
         f"this process computes otherwise than the run ({'; '.join(differences)}): results would depend "

@@ -252,3 +252,14 @@ def test_torch_that_is_missing_is_said_before_anything_is_written(tmp_path: Path
         "dials: ppo.backend = 'torch' needs torch, which is not installed: pip install 'dials-async[torch]'\n"
     )
     assert not list(tmp_path.iterdir())
+
+
+def test_to_allow_other_numerics_is_for_a_run_that_goes_on(
+    dials: Dials, runs_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = dials("train", "warehouse-4", "--run", "new", "--allow-other-numerics", *OPTIONS)
+    assert (result.exit_code, listing(runs_folder)) == (2, [])
+    assert result.stderr == "dials: --allow-other-numerics is for a run that goes on: it needs --resume\n"
+    # A variable that is meant for other commands is no mistake
+    monkeypatch.setenv("DIALS_ALLOW_OTHER_NUMERICS", "1")
+    assert dials("train", "warehouse-4", "--run", "new", *OPTIONS).exit_code == 0

@@ -206,3 +206,16 @@ def test_a_run_ended_at_once_says_how_to_go_on(runs_folder: Path, monkeypatch: p
         training.train("hasty", small_config(), "dials train ...", watching=training.QUIETLY)
     assert caught.value.exit_code == 130
     assert (runs_folder / "hasty" / "config.toml").is_file()
+
+
+@pytest.mark.parametrize("step", ["compile_kernels", "join_run"])
+def test_ctrl_c_before_the_first_step_is_one_line_too(
+    runs_folder: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, step, interrupted)
+    with pytest.raises(InterruptedRunError, match="dials train --run hasty --resume"):
+        training.train("hasty", small_config(), "test")
+    assert (runs_folder / "hasty" / "config.toml").exists()
