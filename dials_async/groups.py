@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dials_async.config import Config
 from dials_async.domains.base import AgentSpec, Domain
+from dials_async.errors import StoreError
 from dials_async.kernels.rng import seed64
 from dials_async.networks.initial import initial_parameters
 from dials_async.networks.layout import GRU, MLP, Shape, n_parameters
@@ -41,6 +42,16 @@ class Group:
         """Parameters of one actor."""
         return n_parameters(self.actor)
 
+    @property
+    def weights_shape(self) -> tuple[int, int]:
+        """Of actors and critics: [agents, parameters]."""
+        return self.n_agents, self.n_actor + n_parameters(self.critic)
+
+    @property
+    def aips_shape(self) -> tuple[int, int]:
+        """Of the AIPs: [agents, parameters]."""
+        return self.n_agents, n_parameters(self.aip)
+
     def actors(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
         """The actors' part of the group's weights, [agents, n_actor], contiguous."""
         return np.array(weights[:, : self.n_actor], order="C")  # the store's arrays are read-only
@@ -67,6 +78,16 @@ class Group:
                 for agent in self.agents
             ]
         )
+
+
+def require_parameters(what: str, array: NDArray[Any] | None, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """``array``, if it holds parameters of this shape. Raises StoreError, naming ``what``, if it does not."""
+    if array is None or array.dtype != np.float32 or array.shape != shape or not array.flags.c_contiguous:
+        found = "missing" if array is None else f"{array.dtype} of shape {array.shape}"
+        raise StoreError(f"{what}: {found}, not float32 of shape {shape}; resume from a checkpoint")
+    if not np.isfinite(array).all():
+        raise StoreError(f"{what}: not finite; resume from a checkpoint")
+    return array
 
 
 def make_groups(config: Config, domain: Domain) -> list[Group]:

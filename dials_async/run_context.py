@@ -4,15 +4,19 @@ import time
 from dataclasses import dataclass, field
 from threading import Event
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dials_async.clock import Clock
 from dials_async.config import Config
 from dials_async.domains.base import Domain
-from dials_async.groups import Group
+from dials_async.errors import StoreError, VersionGoneError
+from dials_async.groups import Group, require_parameters
 from dials_async.messaging.broker import Broker, QueueNames
 from dials_async.messaging.schema import LARGEST_REWARD, Origin
 from dials_async.metrics.instruments import Metrics
 from dials_async.metrics.phases import PhaseTimer
-from dials_async.store.base import Store
+from dials_async.store.base import AipState, GroupState, Store
 from dials_async.store.participants import Participants
 
 
@@ -72,6 +76,43 @@ class RunContext:
     def largest_reward(self) -> float:
         """No reward of a step is further from 0; a domain need not say it."""
         return float(getattr(self.domain, "largest_reward", LARGEST_REWARD))
+
+    # What the store hands out, of the shapes that the groups of the run have: kernels check no index.
+
+    def newest(self, group: Group) -> GroupState | None:
+        """The newest state of ``group``, or None. Raises StoreError if it is none of this run."""
+        state = self.store.latest_group(group.index)
+        if state is None:
+            return None
+        what = f"group {group.index}, version {state.version}"
+        for name in ("weights", "adam_m", "adam_v"):
+            require_parameters(f"{what}, {name}", state.arrays.get(name), group.weights_shape)
+        if "adam_steps" not in state.meta or state.version > self.clock.n_updates:
+            raise StoreError(f"{what}: no version of this run; resume from a checkpoint")
+        return state
+
+    def weights(self, group: Group, version: int) -> NDArray[np.float32]:
+        """The weights of that version, [agents, parameters], read-only.
+
+        Raises VersionGoneError if they are not kept, StoreError if they are none of this run.
+        """
+        weights = self.store.weights(group.index, version)
+        what = f"group {group.index}, version {version}, weights"
+        return require_parameters(what, weights, group.weights_shape)
+
+    def aips(self, version: int | None = None) -> AipState:
+        """The AIPs of that version, or the newest: arrays g0, g1, ..., [agents, parameters], read-only.
+
+        Raises VersionGoneError if they are not kept, StoreError if they are none of this run.
+        """
+        state = self.store.latest_aip() if version is None else self.store.aip(version)
+        if state is None:
+            raise VersionGoneError("there are no AIPs yet")
+        for group in self.groups:
+            name = f"g{group.index}"
+            what = f"AIPs, version {state.version}, {name}"
+            require_parameters(what, state.arrays.get(name), group.aips_shape)
+        return state
 
     def seconds(self) -> float:
         """Seconds since the run began, pauses between sessions not counted."""

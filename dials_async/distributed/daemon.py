@@ -31,6 +31,7 @@ from dials_async.errors import (
 )
 from dials_async.listening import METRICS_ADDRESS
 from dials_async.metrics.endpoint import exposed, make_metrics
+from dials_async.run_context import RunContext
 from dials_async.runtime.machine import code_version, machine, memory_mib
 from dials_async.runtime.numerics import join_run, parts_of
 from dials_async.runtime.warmup import compile_kernels
@@ -203,6 +204,7 @@ class Daemon:
             "memory_mib": memory_mib(),
             "cpu_seconds": round(time.process_time(), 2),
             "reconnects": self._context.broker.reconnects,
+            "waits_for": _refusals(self._context),
             **role.facts(),
         }
         if left:
@@ -228,6 +230,12 @@ class Daemon:
         if isinstance(failure, TrainingError) and self._kind in FAILS_THE_RUN:
             self._connection.registry.set_status(self._context.name, FAILED, f"{self._name}: {failure}")
         raise failure
+
+
+def _refusals(context: RunContext) -> list[str]:
+    """Servers that are there and refuse for now, and why."""
+    servers = (("Redis", context.store), ("RabbitMQ", context.broker))
+    return [f"{name}: {server.refusal}" for name, server in servers if server.refusal is not None]
 
 
 def _step_back() -> None:

@@ -125,7 +125,7 @@ class LearnerRole:
 def living_learners(registry: RunRegistry, run: str) -> set[str]:
     """The learner processes that were heard of lately, name@host."""
     return {
-        f"{presence.facts['name']}@{presence.facts['host']}"
+        f"{presence.facts['name']}@{presence.facts.get('host')}"
         for presence in registry.processes(run).values()
         if presence.facts.get("role") == "learner" and presence.age_s < TTL_S and "left" not in presence.facts
     }

@@ -12,13 +12,14 @@ import click
 from dials_async.addresses import redis_url
 from dials_async.distributed.connection import Connection, connect
 from dials_async.distributed.daemon import PAUSE_S, SILENT_S
+from dials_async.learning.progress import UNMOVED_UPDATES, WITHOUT_EFFECT
 from dials_async.learning.tally import read_counts
 from dials_async.report.words import duration
 from dials_async.run_context import RunContext
 from dials_async.runtime.live import Look
 from dials_async.runtime.run_state import run_state
 from dials_async.runtime.wiring import is_complete
-from dials_async.store.runs import COMPLETE, Presence, RunRegistry
+from dials_async.store.runs import COMPLETE, DAMAGED, Presence, RunRegistry
 
 #: Seconds between two looks of ``--watch``.
 WATCH_S = 2.0
@@ -116,12 +117,14 @@ def _state(connection: Connection, from_store: bool) -> dict[str, Any]:
     }
     learners: dict[int, dict[str, Any]] = {}
     for group in context.groups:
-        if from_store and (state := context.store.latest_group(group.index)) is not None:
+        if from_store and (state := context.newest(group)) is not None:
             learners[group.index] = read_counts(state.meta)
         learners.setdefault(group.index, {})["learner"] = None
     for presence in alive.values():
         for index, facts in presence.facts.get("groups", {}).items():
-            name = f"{presence.facts['name']}@{presence.facts['host']}"
+            if int(index) not in learners:
+                continue  # of another run, or made up
+            name = f"{presence.facts['name']}@{presence.facts.get('host')}"
             # What the store tells is newer than what a process said of itself a second ago.
             learners[int(index)] = {**facts, **learners[int(index)], "learner": name}
     status = registry.status(context.name)
@@ -135,11 +138,17 @@ def _state(connection: Connection, from_store: bool) -> dict[str, Any]:
         "processes": [_process(key, presence) for key, presence in sorted(alive.items())],
         "refused": sorted(
             {
-                f"{presence.facts['name']} on {presence.facts['host']}: {presence.facts['refused']}"
+                f"{presence.facts['name']} on {presence.facts.get('host')}: {presence.facts['refused']}"
                 for presence in everybody.values()
                 if "refused" in presence.facts and presence.age_s < REFUSED_S
             }
         ),
+        "damaged": [
+            f"{presence.facts['name']}: {presence.facts['doing']}"
+            for presence in everybody.values()
+            if presence.facts["role"] == DAMAGED
+        ],
+        "redis_refuses": registry.refusal(context.name),
         "not_reproducible": context.participants.not_reproducible(),
     }
 
@@ -149,6 +158,13 @@ def reasons(status: Mapping[str, Any]) -> list[str]:
     if status["state"] == COMPLETE:
         return []
     found = []
+    if status["redis_refuses"]:
+        found.append(f"Redis refuses writes for now: {status['redis_refuses']}; all processes wait for it")
+    waiting_for: dict[str, list[str]] = {}
+    for process in status["processes"]:
+        for what in process["waits_for"] or ():
+            waiting_for.setdefault(what, []).append(process["name"])
+    found += [f"{what}; {', '.join(names)} wait for it" for what, names in sorted(waiting_for.items())]
     roles = Counter(process["role"] for process in status["processes"])
     learning_left = status["steps_done"] < status["steps"]
     if learning_left and not roles["rollout"]:
@@ -163,6 +179,8 @@ def reasons(status: Mapping[str, Any]) -> list[str]:
             found.append(f"group {group['group']} is {group['doing']}: {what}")
         elif group["doing"].startswith("waiting for the evaluator") and roles["evaluator"]:
             found.append(f"group {group['group']} is {group['doing']}")
+        if group["unmoved"] >= UNMOVED_UPDATES:
+            found.append(f"an agent of group {group['group']}: {group['unmoved']} {WITHOUT_EFFECT}")
     refreshes_left = status["aip_version"] < status["aip_refreshes"]
     if (
         learning_left
@@ -181,6 +199,7 @@ def reasons(status: Mapping[str, Any]) -> list[str]:
             f"{status['dead_letters']} dead letters: malformed messages, kept in the dead-letter queue"
         )
     found += [f"refused {reason}" for reason in status["refused"]]
+    found += [f"an entry of processes in Redis is damaged: {reason}" for reason in status["damaged"]]
     if status["not_reproducible"]:
         found.append(status["not_reproducible"])
     versions = {process["code"] for process in status["processes"]}
@@ -246,5 +265,16 @@ def _agent_steps(context: RunContext) -> int:
 
 def _process(key: str, presence: Presence) -> dict[str, Any]:
     facts = presence.facts
-    names = ("name", "role", "host", "pid", "code", "doing", "memory_mib", "reconnects", "busy_with")
+    names = (
+        "name",
+        "role",
+        "host",
+        "pid",
+        "code",
+        "doing",
+        "memory_mib",
+        "reconnects",
+        "busy_with",
+        "waits_for",
+    )
     return {"key": key, "age_s": round(presence.age_s, 1), **{name: facts.get(name) for name in names}}

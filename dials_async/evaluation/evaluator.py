@@ -54,7 +54,7 @@ class Evaluator:
                 continue
             self.doing = f"evaluating version {version}"
             try:
-                weights = [context.store.weights(group.index, version) for group in context.groups]
+                weights = [context.weights(group, version) for group in context.groups]
             except VersionGoneError:  # an extended run left it behind under another E
                 self._gone.add(version)
                 self._release(version)
@@ -166,10 +166,8 @@ class Evaluator:
         context = self._context
         if context.clock.refreshes_are_pinned:
             with suppress(VersionGoneError):
-                return context.store.aip(context.clock.aip_version_behind(version))
-        newest = context.store.latest_aip()
-        assert newest is not None
-        return newest
+                return context.aips(context.clock.aip_version_behind(version))
+        return context.aips()
 
     def _count(self, episodes: int) -> None:
         domain = self._context.domain

@@ -115,7 +115,7 @@ class GsSampler:
         context, start = self._context, time.monotonic()
         self.doing = f"collecting data for AIP version {refresh + 1}"
         n_episodes = -(-context.config.aip.gs_steps // context.domain.episode_steps)
-        weights = [context.store.weights(k, version) for k, version in enumerate(versions)]
+        weights = [context.weights(context.groups[k], version) for k, version in enumerate(versions)]
         actors = [group.actors(w) for group, w in zip(context.groups, weights, strict=True)]
         with context.phases("collect"):
             joint = run_joint(
@@ -131,7 +131,7 @@ class GsSampler:
         steps = context.domain.n_agents * n_episodes * context.domain.episode_steps
         context.metrics.simulated.labels("gs", "refresh").inc(steps)
         self.doing = f"training AIP version {refresh + 1}"
-        newest = context.store.aip(refresh)
+        newest = context.aips(refresh)
         aips = {group.index: np.array(newest.arrays[f"g{group.index}"]) for group in context.groups}
         jobs = [
             pool.submit(self._train, refresh, group, row, aips[group][row], joint)

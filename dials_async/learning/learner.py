@@ -67,7 +67,7 @@ class GroupLearner:
         self._interruptions = 0  # of the consumer, as far as they were answered by asking again
         self._burials = Burials(context.config)
         self._dropped_before = 0  # of the inbox's count, as far as it is in a commit
-        self._progress = LearningProgress(context.metrics, group.index)
+        self._progress = LearningProgress(context.metrics, group.index, group.agents)
         self.health = np.zeros((group.n_agents, len(HEALTH)))
         self.doing = "starting"
         """What it is at, or waits for, in a few words."""
@@ -76,7 +76,7 @@ class GroupLearner:
 
     def facts(self) -> dict[str, Any]:
         """What others may want to know of it: "doing" and the counts of the newest commit."""
-        return {"doing": self.doing, **read_counts(self._progress.counts)}
+        return {"doing": self.doing, "unmoved": self._progress.unmoved, **read_counts(self._progress.counts)}
 
     @property
     def arrivals(self) -> Arrivals:
@@ -86,7 +86,7 @@ class GroupLearner:
     def run(self) -> None:
         """Learn until the run is done, ``context.stop`` is set, or the group is released."""
         context, group = self._context, self._group
-        state = context.store.latest_group(group.index) or self._commit_first()
+        state = context.newest(group) or self._commit_first()
         self._requests.start(state.version)
         self._progress.starts_from(state)
         consumer = context.broker.consumer(
@@ -122,7 +122,7 @@ class GroupLearner:
         try:
             self._context.store.commit_group(state, self._context.clock.needed_for(0))
         except VersionConflictError:
-            newest = self._context.store.latest_group(self._group.index)
+            newest = self._context.newest(self._group)
             if newest is None:  # it was there a moment ago
                 raise
             return newest
@@ -194,7 +194,7 @@ class GroupLearner:
 
         It is ahead if another learner has the group too, or behind if the store was restored.
         """
-        newest = self._context.store.latest_group(self._group.index) or self._commit_first()
+        newest = self._context.newest(self._group) or self._commit_first()
         logger.warning(
             "group %d: the newest version is %d, not %d; going on from there",
             self._group.index,
@@ -221,7 +221,7 @@ class GroupLearner:
             return self._follow(consumer, state)
         self._dropped_before = self._inbox.arrivals.dropped
         messages = [message for batch in batches.values() for message in batch]
-        self._progress.committed(new, messages, self._learning_rate, mean_of_rows(self.health))
+        self._progress.committed(state, new, messages, self._learning_rate, mean_of_rows(self.health))
         self._note_time(new)
         self._inbox.settle(consumer, new.version)
         return new

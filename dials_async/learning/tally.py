@@ -4,6 +4,7 @@ Counts are kept in the ``meta`` of the committed state, so that they and the wei
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -47,8 +48,13 @@ def read_counts(meta: Meta) -> dict[str, Any]:
     return {
         "lags": {str(lag): int(n) for lag, n in json.loads(str(meta["lags"])).items()},
         "dropped": int(meta["dropped"]),
-        "health": dict(zip(HEALTH, json.loads(str(meta["health"])), strict=True)),
+        "health": dict(zip(HEALTH, map(_known, json.loads(str(meta["health"]))), strict=False)),
     }
+
+
+def _known(value: float) -> float | None:
+    """None for what the backend does not measure."""
+    return value if math.isfinite(value) else None
 
 
 def lag_counts(state: GroupState) -> dict[int, int]:
@@ -70,5 +76,5 @@ def summarise_learning(states: Sequence[GroupState]) -> Mapping[str, Any]:
         "policy_lag_mean": round(sum(lag * n for lag, n in lags.items()) / used, 4) if used else None,
         "messages_dropped": sum(int(state.meta.get("dropped", 0)) for state in states),
         "messages_under_older_aips": sum(int(state.meta.get("older_aips", 0)) for state in states),
-        "last_update": {name: round(float(x), 6) for name, x in zip(HEALTH, means, strict=False)},
+        "last_update": {name: _known(round(float(x), 6)) for name, x in zip(HEALTH, means, strict=False)},
     }

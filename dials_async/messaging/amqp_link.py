@@ -20,6 +20,7 @@ from pika.adapters.blocking_connection import BlockingConnection
 from pika.exceptions import AMQPConnectionError, ConnectionWrongStateError, StreamLostError
 
 from dials_async.errors import BrokerError, BrokerUnreachableError
+from dials_async.messaging.amqp_alarm import Alarm
 from dials_async.messaging.amqp_connect import Address
 
 logger = logging.getLogger("dials_async.messaging")
@@ -95,6 +96,7 @@ class Link:
     def __init__(self, address: Address, tenant: Tenant, purpose: str, patience: Patience) -> None:
         self.reconnects = 0
         self.outage: Outage | None = Outage(time.monotonic(), "not connected yet")
+        self.alarm = Alarm(address.shown)
         self.patience = patience
         self._address = address
         self._tenant = tenant
@@ -184,9 +186,7 @@ class Link:
             elif outage is not None and self.patience.is_over(outage.since):
                 reason = outage.cause
             elif time.monotonic() - since > GIVE_UP_S and self.patience.is_over(since):
-                reason = (
-                    f"no answer from RabbitMQ at {self._address.shown}; it may be short of memory or disk"
-                )
+                reason = f"no answer from RabbitMQ at {self._address.shown}: short of memory or disk?"
             else:
                 continue
             future.cancel()
@@ -234,8 +234,9 @@ class Link:
         if self._up_since > 0:
             self.reconnects += 1
             away_s = time.monotonic() - self.outage.since if self.outage else 0.0
-            at = self._address.shown
-            logger.warning("RabbitMQ at %s is back after %.1f s (%s)", at, away_s, self._purpose)
+            where = (self._address.shown, away_s, self._purpose)
+            logger.warning("RabbitMQ at %s is back after %.1f s (%s)", *where)
+        self.alarm.watch(connection)
         self._up_since = time.monotonic()
         self.outage = None
         return connection
@@ -254,7 +255,7 @@ class Link:
                 logger.warning("%s; connecting again (%s)", cause, self._purpose)
         finally:
             # In this order: who sees no outage may count on the connection.
-            self.outage = Outage(time.monotonic(), cause)
+            self.outage, self.alarm.reason = Outage(time.monotonic(), cause), None
             self._tenant.went_down(cause)
             self._hang_up_quietly(connection)
 

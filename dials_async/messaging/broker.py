@@ -168,6 +168,11 @@ class Broker(Protocol):
         """How often a connection to the broker was lost and is there again."""
         ...
 
+    @property
+    def refusal(self) -> str | None:
+        """Why calls wait although the broker is there, in few words; None if they do not."""
+        ...
+
     def close(self) -> None:
         """End all consumers; those that wait raise BrokerError. Closing twice is allowed."""
         ...

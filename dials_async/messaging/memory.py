@@ -149,6 +149,11 @@ class MemoryBroker:
         """See Broker: nothing to lose."""
         return 0
 
+    @property
+    def refusal(self) -> str | None:
+        """See Broker."""
+        return None
+
     def close(self) -> None:
         """See Broker."""
         with self.lock:

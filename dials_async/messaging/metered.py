@@ -79,6 +79,11 @@ class MeteredBroker:
         """See Broker."""
         return self._broker.reconnects
 
+    @property
+    def refusal(self) -> str | None:
+        """See Broker."""
+        return self._broker.refusal
+
     def close(self) -> None:
         """See Broker."""
         self._broker.close()

@@ -158,6 +158,11 @@ class RabbitBroker:
         """See Broker: of both connections together."""
         return self._publishing.reconnects + self._consuming.reconnects
 
+    @property
+    def refusal(self) -> str | None:
+        """See Broker: its alarm, of memory or disk. It still delivers, and takes acknowledgements."""
+        return self._publishing.alarm.reason
+
     def close(self) -> None:
         """See Broker. Takes 2 s at most, even if RabbitMQ does not answer."""
         self._publishing.hang_up()

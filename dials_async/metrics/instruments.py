@@ -129,6 +129,12 @@ class Metrics:
         self.policy_version = make(
             Gauge, "dials_policy_version", "Version that this learner committed last.", group
         )
+        self.unmoved = make(
+            Gauge,
+            "dials_updates_without_effect",
+            "Last updates in a row that left the weights of an agent of the group as they were.",
+            group,
+        )
         self.policy_lag = make(
             Histogram,
             "dials_policy_lag_versions",
@@ -216,7 +222,7 @@ class _PhaseSeconds(Collector):
 
 
 class Link(Protocol):
-    """The way to a server; both answer at once."""
+    """The way to a server; all answer at once."""
 
     @property
     def connected(self) -> bool:
@@ -226,6 +232,11 @@ class Link(Protocol):
     @property
     def reconnects(self) -> int:
         """How often it was lost and is there again."""
+        ...
+
+    @property
+    def refusal(self) -> str | None:
+        """Why it is there and refuses for now, in few words; None if it does not."""
         ...
 
 
@@ -241,7 +252,11 @@ class _LinkState(Collector):
         text = f"Connections to the {name} that were lost and made again."
         reconnects = CounterMetricFamily(f"dials_{name}_reconnects", text)
         reconnects.add_metric([], self._link.reconnects)
-        yield from (up, reconnects)
+        refuses = GaugeMetricFamily(
+            f"dials_{name}_refuses", f"1 while the {name} is there and refuses for now: memory, disk, alarm."
+        )
+        refuses.add_metric([], float(self._link.refusal is not None))
+        yield from (up, reconnects, refuses)
 
 
 class _Nothing:

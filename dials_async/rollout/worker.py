@@ -29,7 +29,7 @@ class RolloutWorker:
         self._name = name
         self._expected: Origin  # both from ``run`` on: who takes part is entered before
         self._origin: Origin
-        self._rollouts: dict[tuple[int, int], IalsRollout] = {}
+        self._rollouts: dict[int, IalsRollout] = {}
         self._actors: dict[int, tuple[int, NDArray[np.float32]]] = {}
         self._aips: dict[int, tuple[int, NDArray[np.float32]]] = {}
         self.tasks_done = 0
@@ -88,11 +88,8 @@ class RolloutWorker:
         context = self._context
         if difference := task.origin.differs(self._expected):
             raise BadMessageError(f"task {difference}")
+        self._require_of_this_run(task)
         if task.kind == "gs":
-            if len(task.policy_versions) != len(context.groups):
-                raise BadMessageError(
-                    f"{task.task_id} pins {len(task.policy_versions)} of {len(context.groups)} groups"
-                )
             with context.phases("rollout"):
                 joint = run_joint(
                     context.domain,
@@ -116,29 +113,47 @@ class RolloutWorker:
                         self._origin,
                     )
                 ]
-        if not 0 <= task.group < len(context.groups):
-            raise BadMessageError(f"{task.task_id}: the run has {len(context.groups)} groups")
         with context.phases("rollout"):
             policy_version, actors = self._actors_of(task.group, task.policy_versions[0])
             aip_version, aips = self._aips_of(task.group, task.aip_version)
-            episodes = self._rollout(task).run(actors, aips, task.update, task.index)
+            episodes = self._rollout(task.group).run(actors, aips, task.update, task.index)
             group = context.groups[task.group]
             return messages_of(task, group, episodes, policy_version, aip_version, self._name, self._origin)
 
-    def _rollout(self, task: RolloutTask) -> IalsRollout:
-        key = (task.group, task.episodes)
-        if key not in self._rollouts:
+    def _require_of_this_run(self, task: RolloutTask) -> None:
+        """Raise BadMessageError for what nobody in this run asks for: memory and time would be lost on it.
+
+        Which versions it pins is looked at by the learner, which knows what it asked for.
+        """
+        rollout, n_groups, n_updates = (
+            self._context.config.rollout,
+            len(self._context.groups),
+            self._context.clock.n_updates,
+        )
+        pinned = n_groups if task.kind == "gs" else 1
+        for wrong, why in (
+            (task.episodes != rollout.episodes_per_task, f"a task has {rollout.episodes_per_task} episodes"),
+            (task.index >= rollout.tasks_per_update, f"an update has {rollout.tasks_per_update} tasks"),
+            (task.update >= n_updates, f"the run has {n_updates} updates"),
+            (task.kind == "ials" and not 0 <= task.group < n_groups, f"the run has {n_groups} groups"),
+            (len(task.policy_versions) != pinned, f"pins {len(task.policy_versions)} of {pinned} groups"),
+        ):
+            if wrong:
+                raise BadMessageError(f"{task.task_id}: {why}")
+
+    def _rollout(self, group: int) -> IalsRollout:
+        if group not in self._rollouts:
             context = self._context
-            group = context.groups[task.group]
-            self._rollouts[key] = IalsRollout(context.domain, group, task.episodes, context.seed)
-        return self._rollouts[key]
+            episodes = context.config.rollout.episodes_per_task
+            self._rollouts[group] = IalsRollout(context.domain, context.groups[group], episodes, context.seed)
+        return self._rollouts[group]
 
     def _actors_of(self, group: int, version: int) -> tuple[int, NDArray[np.float32]]:
         if version < 0:
             version = self._context.store.group_version(group)
         if group not in self._actors or self._actors[group][0] != version:
-            weights = self._context.store.weights(group, version)
-            self._actors[group] = (version, self._context.groups[group].actors(weights))
+            members = self._context.groups[group]
+            self._actors[group] = (version, members.actors(self._context.weights(members, version)))
             self._metrics.took_version(group, version)
         return self._actors[group]
 
@@ -146,7 +161,7 @@ class RolloutWorker:
         if version < 0:
             version = self._context.store.aip_version()
         if group not in self._aips or self._aips[group][0] != version:
-            weights = self._context.store.aip(version).arrays[f"g{group}"]
+            weights = self._context.aips(version).arrays[f"g{group}"]
             self._aips[group] = (version, np.array(weights))
         return self._aips[group]
 

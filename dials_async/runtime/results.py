@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dials_async.errors import StoreError
 from dials_async.evaluation.baselines import BASELINE_SEED
 from dials_async.learning.tally import summarise_learning
 from dials_async.rollout.joint import run_joint
@@ -42,9 +43,9 @@ def weights_sha256(context: RunContext) -> str:
     """Hash of the newest policies of all agents, in the order of their numbers: independent of grouping."""
     rows: dict[int, bytes] = {}
     for group in context.groups:
-        state = context.store.latest_group(group.index)
+        state = context.newest(group)
         if state is None:
-            raise ValueError(f"group {group.index} has no version yet")
+            raise StoreError(f"group {group.index} has no version yet")
         weights = np.ascontiguousarray(state.arrays["weights"], dtype="<f4")
         rows.update({agent: weights[row].tobytes() for row, agent in enumerate(group.agents)})
     digest = hashlib.sha256()
@@ -59,7 +60,7 @@ def summarise_run(context: RunContext, command: str, phases: Mapping[str, float]
     baselines = context.store.records("baselines")
     seconds = context.seconds()
     steps = context.clock.total_steps
-    states = [state for group in context.groups if (state := context.store.latest_group(group.index))]
+    states = [state for group in context.groups if (state := context.newest(group))]
     return {
         "preset": context.config.preset,
         "simulator": context.config.run.simulator,
@@ -97,7 +98,7 @@ def summarise_run(context: RunContext, command: str, phases: Mapping[str, float]
 
 def record_scene(context: RunContext) -> dict[str, Any]:
     """Draw one GS episode under the newest policies, sampled as in training."""
-    states = [context.store.latest_group(group.index) for group in context.groups]
+    states = [context.newest(group) for group in context.groups]
     actors = [
         group.actors(state.arrays["weights"])
         for group, state in zip(context.groups, states, strict=True)

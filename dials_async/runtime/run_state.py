@@ -42,6 +42,7 @@ def run_state(context: RunContext, learners: GroupFacts) -> dict[str, Any]:
                 "steps": clock.steps(versions[group.index]),
                 "doing": learners.get(group.index, {}).get("doing", "no learner"),
                 "health": learners.get(group.index, {}).get("health"),
+                "unmoved": learners.get(group.index, {}).get("unmoved", 0),
             }
             for group in context.groups
         ],

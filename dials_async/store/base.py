@@ -157,6 +157,11 @@ class Store(Protocol):
         """How many outages of the store were outlasted."""
         ...
 
+    @property
+    def refusal(self) -> str | None:
+        """Why calls wait although the store is there, in few words; None if they do not."""
+        ...
+
     def snapshot(self) -> StoreSnapshot:
         """A consistent cut of everything; cheap, no array is copied."""
         ...

@@ -10,6 +10,7 @@ import numpy as np
 
 from dials_async.errors import StoreError, VersionConflictError
 from dials_async.store.base import MAX_RECORD_BYTES, WEIGHTS, AipState, Array, Arrays, GroupState, Meta
+from dials_async.store.schema import RECORDS, require_meta, wrong_fields
 
 
 def frozen_group(state: GroupState) -> GroupState:
@@ -18,6 +19,7 @@ def frozen_group(state: GroupState) -> GroupState:
         raise StoreError(
             f"group {state.group}: a state needs the array {WEIGHTS!r}, has {sorted(state.arrays)}"
         )
+    require_meta(f"group {state.group}", state.meta)
     return replace(state, arrays=_frozen_arrays(state.arrays), meta=_checked_meta(state.meta))
 
 
@@ -58,6 +60,8 @@ def encode_record(kind: str, record: Mapping[str, Any]) -> tuple[str, str]:
         raise StoreError(f"record of {kind}: not JSON ({error}); for a missing number use None") from None
     if len(text) > MAX_RECORD_BYTES:
         raise StoreError(f"record of {kind}: {len(text)} bytes, limit {MAX_RECORD_BYTES}")
+    if wrong := wrong_fields(record, RECORDS.get(kind, {}), required=True):
+        raise StoreError(f"record of {kind}: without a proper {wrong[0]}")
     return key, text
 
 
@@ -66,7 +70,7 @@ def require_next(what: str, new: GroupState | AipState, old: GroupState | AipSta
     newest = old.version if old else -1
     if new.version != newest + 1:
         raise VersionConflictError(
-            f"{what}: version {new.version} cannot follow {newest}, the newest: somebody else committed"
+            f"{what}: version {new.version} cannot follow {newest}: somebody else committed"
         )
     if new.steps_per_agent < (old.steps_per_agent if old else 0):
         raise StoreError(f"{what}: version {new.version} counts fewer steps than version {newest}")

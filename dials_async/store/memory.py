@@ -144,6 +144,11 @@ class MemoryStore:
         """See Store."""
         return 0
 
+    @property
+    def refusal(self) -> str | None:
+        """See Store."""
+        return None
+
     def snapshot(self) -> StoreSnapshot:
         """See Store."""
         with self._changed:

@@ -11,6 +11,10 @@ import numpy as np
 
 from dials_async.errors import StoreError
 from dials_async.store.base import WEIGHTS, AipState, Array, Arrays, GroupState, Meta
+from dials_async.store.schema import checked_record, require_meta
+
+#: What parsers raise at bytes that nobody packed.
+_DAMAGE = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, MemoryError)
 
 #: Redis takes no longer value (proto-max-bulk-len), and hangs up instead of saying so.
 MAX_BLOB_BYTES = 512 * 2**20
@@ -37,6 +41,8 @@ def unpack_group(group: int, version: int, state: bytes, weights: bytes) -> Grou
     """Invert ``pack_group``; the arrays are read-only. Raises StoreError if the bytes are damaged."""
     what = f"group {group}, version {version}"
     steps, others, meta = _unpack_state(what, state)
+    with damage_named(what):
+        require_meta(what, meta)
     arrays = {WEIGHTS: unpack_array(what, weights), **others}
     return GroupState(group, version, steps, MappingProxyType(arrays), meta)
 
@@ -58,8 +64,24 @@ def pack_holds(held: Collection[str]) -> str:
 
 
 def unpack_holds(blob: bytes) -> frozenset[str]:
-    """Invert ``pack_holds``."""
-    return frozenset(blob.decode().split())
+    """Invert ``pack_holds``. Raises StoreError if the bytes are damaged."""
+    with damage_named("what a version is needed for"):
+        return frozenset(blob.decode().split())
+
+
+def unpack_number(what: str, text: bytes | str) -> int:
+    """A version, or a number of steps or changes. Raises StoreError, naming ``what``, if it is none."""
+    with damage_named(what):
+        number = int(text)
+        if not -1 <= number < 2**63:
+            raise ValueError("out of range")
+        return number
+
+
+def unpack_record(kind: str, row: bytes | str) -> dict[str, Any]:
+    """A record of ``kind``. Raises StoreError if it is damaged."""
+    with damage_named(f"record of {kind}"):
+        return checked_record(kind, row)
 
 
 @contextmanager
@@ -67,7 +89,7 @@ def damage_named(what: str) -> Iterator[None]:
     """Raise as StoreError whatever msgpack, JSON, NumPy and missing keys raise at bytes nobody packed."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
+    except (*_DAMAGE, msgpack.UnpackException) as error:
         raise StoreError(
             f"{what}: damaged in Redis ({type(error).__name__}: {error}); resume from a checkpoint"
         ) from None
@@ -83,7 +105,10 @@ def _unpack_state(what: str, blob: bytes) -> tuple[int, dict[str, Array], Meta]:
     with damage_named(what):
         content = msgpack.unpackb(blob)
         arrays = {name: _array(*parts) for name, parts in content["arrays"].items()}
-        return int(content["steps"]), arrays, MappingProxyType(json.loads(content["meta"]))
+        meta = json.loads(content["meta"])
+        if not isinstance(meta, dict):
+            raise TypeError("meta is no object")
+        return unpack_number(what, content["steps"]), arrays, MappingProxyType(meta)
 
 
 def _pack(content: Any) -> bytes:

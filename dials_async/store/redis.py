@@ -1,6 +1,5 @@
 """The store of a distributed run: the store port on one Redis, shared by the processes of the run."""
 
-import json
 import threading
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from dials_async.store import redis_scripts as scripts
 from dials_async.store.base import AipState, Array, GroupState, KeepRules, StoreSnapshot
 from dials_async.store.checks import encode_record, frozen_aip, frozen_group, require_next
 from dials_async.store.packing import (
+    damage_named,
     pack_aip,
     pack_group,
     pack_holds,
@@ -19,8 +19,16 @@ from dials_async.store.packing import (
     unpack_array,
     unpack_group,
     unpack_holds,
+    unpack_number,
+    unpack_record,
 )
-from dials_async.store.redis_hashes import aip_states, group_snapshot, restored_hashes, restored_records
+from dials_async.store.redis_hashes import (
+    aip_states,
+    group_snapshot,
+    restored_hashes,
+    restored_records,
+    whole_records,
+)
 from dials_async.store.redis_keys import RunKeys
 from dials_async.store.redis_link import PATIENCE_S, RedisLink
 from dials_async.store.redis_news import News
@@ -113,8 +121,8 @@ class RedisStore:
     def held(self, group: int, purpose: str) -> list[int]:
         """See Store."""
         answer = self._read_holds((self._keys.group(group),), ())
-        pairs = zip(answer[::2], answer[1::2], strict=True)
-        return sorted(int(version) for version, blob in pairs if purpose in unpack_holds(blob))
+        pairs, what = zip(answer[::2], answer[1::2], strict=True), f"group {group}, what is held"
+        return sorted(unpack_number(what, v) for v, held in pairs if purpose in unpack_holds(held))
 
     def commit_aip(self, state: AipState) -> None:
         """See Store."""
@@ -161,7 +169,7 @@ class RedisStore:
     def records(self, kind: str) -> list[dict[str, Any]]:
         """See Store."""
         rows = self._link.call(lambda client: client.lrange(self._keys.rows(kind), 0, -1))
-        return [json.loads(row) for row in rows]
+        return [unpack_record(kind, row) for row in rows]
 
     def wait(self, timeout_s: float) -> bool:
         """See Store. What others changed is known here within a second even if their message is lost."""
@@ -177,6 +185,11 @@ class RedisStore:
         """See Store."""
         return self._link.reconnects
 
+    @property
+    def refusal(self) -> str | None:
+        """See Store."""
+        return self._link.refusal
+
     def snapshot(self) -> StoreSnapshot:
         """See Store; it costs what it weighs. A Redis that is out of memory refuses it too."""
         groups, kinds, answers = self._link.call(self._cut)
@@ -185,7 +198,7 @@ class RedisStore:
         return StoreSnapshot(
             {group: group_snapshot(group, fields[group]) for group in groups},
             aip_states(answers[len(groups)]),
-            {kind: tuple(row.decode() for row in lines) for kind, lines in rows},
+            {kind: whole_records(kind, lines) for kind, lines in rows},
         )
 
     def restore(self, snapshot: StoreSnapshot) -> None:
@@ -228,8 +241,9 @@ class RedisStore:
             with client.pipeline(transaction=True) as pipe:
                 # What else is there to be read changes only when one of these does.
                 pipe.watch(self._groups, self._kinds)
-                groups = sorted(int(group) for group in pipe.smembers(self._groups))
-                kinds = sorted(kind.decode() for kind in pipe.smembers(self._kinds))
+                groups = sorted(unpack_number(self._groups, group) for group in pipe.smembers(self._groups))
+                with damage_named(self._kinds):
+                    kinds = sorted(kind.decode() for kind in pipe.smembers(self._kinds))
                 pipe.multi()
                 for group in groups:
                     pipe.hgetall(self._keys.group(group))
@@ -243,7 +257,7 @@ class RedisStore:
 
     def _version(self, key: str) -> int:
         version = self._link.call(lambda client: client.hget(key, "version"))
-        return -1 if version is None else int(version)
+        return -1 if version is None else unpack_number(key, version)
 
     def _newest(self, key: str, *fields: str) -> tuple[Any, ...] | None:
         """The newest version and these fields, at one moment; one that ends with ':' is of that version."""
@@ -251,10 +265,11 @@ class RedisStore:
         def fetch(client: Any) -> tuple[Any, ...] | None:
             # Not a script: Lua copies what it returns (3 MB: 9 ms in place of 6).
             while (version := client.hget(key, "version")) is not None:
-                names = [f"{field}{int(version)}" if field.endswith(":") else field for field in fields]
+                number = unpack_number(key, version)
+                names = [f"{field}{number}" if field.endswith(":") else field for field in fields]
                 now, *values = client.hmget(key, "version", *names)
                 if now == version:
-                    return int(version), *values
+                    return number, *values
             return None
 
         return self._link.call(fetch)
@@ -262,26 +277,24 @@ class RedisStore:
     def _versioned(self, key: str, field: str) -> tuple[int, bytes | None]:
         """The newest version and a field, at one moment."""
         newest, blob = self._link.call(lambda client: client.hmget(key, "version", field))
-        return -1 if newest is None else int(newest), blob
+        return -1 if newest is None else unpack_number(key, newest), blob
 
     def _require_next(self, what: str, key: str, state: GroupState | AipState) -> int:
-        """The steps before ``state``, -1 if it is the first. Raises as ``commit_group`` says.
-
-        The script looks again; here it saves sending what is late.
-        """
+        """The steps before ``state``, -1 if it is the first. Raises as ``commit_group`` says."""
+        # The script looks again; here it saves sending what is late.
         version, steps = self._link.call(lambda client: client.hmget(key, "version", "steps"))
         if version is None:
             require_next(what, state, None)
             return -1
-        require_next(what, state, AipState(int(version), int(steps), {}))
-        return int(steps)
+        before = unpack_number(key, steps)
+        require_next(what, state, AipState(unpack_number(key, version), before, {}))
+        return before
 
     def _conclude(self, what: str, state: GroupState | AipState, answer: list[Any]) -> None:
         """Take note of a commit, or raise VersionConflictError."""
         done, told = answer
         if not done:
             raise VersionConflictError(
-                f"{what}: version {state.version} cannot follow {int(told)}, the newest: "
-                "somebody else committed"
+                f"{what}: version {state.version} cannot follow {int(told)}: somebody else committed"
             )
         self._news.note(told)

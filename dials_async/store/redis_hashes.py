@@ -16,6 +16,7 @@ from dials_async.store.packing import (
     unpack_array,
     unpack_group,
     unpack_holds,
+    unpack_record,
 )
 from dials_async.store.redis_keys import RunKeys
 
@@ -39,7 +40,13 @@ def group_snapshot(group: int, fields: Mapping[bytes, bytes]) -> GroupSnapshot:
 
 def aip_states(fields: Mapping[bytes, bytes]) -> tuple[AipState, ...]:
     """All AIPs that are kept, by rising version. Raises StoreError if something is damaged."""
-    return tuple(unpack_aip(version, blob) for version, blob in sorted(by_version("a:", fields).items()))
+    with damage_named("AIPs"):
+        return tuple(unpack_aip(version, blob) for version, blob in sorted(by_version("a:", fields).items()))
+
+
+def whole_records(kind: str, rows: Iterable[bytes]) -> tuple[str, ...]:
+    """Records as they are kept, JSON. Raises StoreError if one is damaged."""
+    return tuple(json.dumps(unpack_record(kind, row)) for row in rows)
 
 
 def restored_hashes(snapshot: StoreSnapshot, keys: RunKeys, rules: KeepRules) -> dict[str, Fields]:

@@ -30,15 +30,26 @@ SCHEMA = 2
 #: As for the folders of runs; what it leaves out has a meaning in patterns of keys.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
+#: As it is drawn; it is part of names of queues.
+_LIFE = re.compile(r"[0-9a-f]{16}")
+
 _PREFIX, _ENTRY = "dials:{", "}:run"
 
 #: Finds the registry's entries of all runs.
 ENTRIES_PATTERN = f"{_PREFIX}*{_ENTRY}"
 
 
-def run_of_entry(key: str) -> str:
-    """The run whose entry in the registry this key is."""
-    return key.removeprefix(_PREFIX).removesuffix(_ENTRY)
+def run_of_entry(key: bytes) -> str | None:
+    """The run whose entry in the registry this key is; None if it has no name that a run may have."""
+    name = key.decode(errors="replace").removeprefix(_PREFIX).removesuffix(_ENTRY)
+    return name if _NAME.fullmatch(name) else None
+
+
+def require_life(life: str) -> str:
+    """``life``, if it is one. Raises ValueError."""
+    if not _LIFE.fullmatch(life):
+        raise ValueError(f"{life[:40]!r} is no life")
+    return life
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,8 @@ class RedisLink:
         self._give_up = give_up or threading.Event()
         self._outage = threading.Lock()  # guards the next
         self._gone_since: float | None = None
+        self.refusal: str | None = None
+        """Why it refuses for now, in few words, while calls wait for that; None else."""
         self._waiting = 0  # calls that are tried again
         try:
             # Any: the types of redis-py allow for an asynchronous answer everywhere.
@@ -138,7 +140,7 @@ class RedisLink:
                 f"cannot reach Redis at {self.shown}: {reason}; is it running? "
                 "('dials train' needs no server)"
             ) from None
-        wait.begin("refuses for now" if refuses else "is gone", reason)
+        wait.begin(refuses, reason)
         if wait.seconds >= self._patience_s:
             raise StoreUnreachableError(
                 f"lost Redis at {self.shown}: {reason}, for {wait.seconds:.0f} s; "
@@ -146,6 +148,14 @@ class RedisLink:
             ) from None
         if not self._pause(wait.next_pause_s(), wait.start):
             raise StoreError(f"stopped while waiting for Redis at {self.shown}: {reason}") from None
+
+    def why_not(self, operation: Callable[[Any], object]) -> str | None:
+        """Why Redis refuses ``operation`` for now, tried once; None if it was done, or failed otherwise."""
+        try:
+            operation(self.client)
+        except (RedisError, OSError) as error:
+            return reason_of(error) if refuses_for_now(error) else None
+        return None
 
     def script(self, text: str) -> Callable[[Sequence[str], Sequence[Any]], Any]:
         """A function of keys and arguments that runs this Lua script by its hash; errors as ``call``."""
@@ -181,15 +191,20 @@ class RedisLink:
                 break  # the next try says so
         return not self._give_up.is_set()
 
-    def note_wait(self, what: str, reason: str) -> None:
+    def note_wait(self, refuses: bool, reason: str) -> None:
         """One more call waits. It is said once, not for every thread and try."""
         with self._outage:
             self._waiting += 1
+            self.refusal = reason if refuses else None
             if self._gone_since is not None:
                 return
             self._gone_since = time.monotonic()
         logger.warning(
-            "Redis at %s %s: %s; trying again for %.0f s", self.shown, what, reason, self._patience_s
+            "Redis at %s %s: %s; trying again for %.0f s",
+            self.shown,
+            "refuses for now" if refuses else "is gone",
+            reason,
+            self._patience_s,
         )
 
     def note_end_of_wait(self, waited: bool, served: bool) -> None:
@@ -201,7 +216,7 @@ class RedisLink:
             self._waiting -= waited
             if not served or self._waiting or self._gone_since is None:
                 return
-            since, self._gone_since = self._gone_since, None
+            since, self._gone_since, self.refusal = self._gone_since, None, None
             self.reconnects += 1
         logger.warning("Redis at %s is back after %.1f s", self.shown, time.monotonic() - since)
 
@@ -240,10 +255,10 @@ class _Wait:
         pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
         return pause_s * random.uniform(0.5, 1.0)
 
-    def begin(self, what: str, reason: str) -> None:
+    def begin(self, refuses: bool, reason: str) -> None:
         if not self._waits:
             self._waits = True
-            self._link.note_wait(what, reason)
+            self._link.note_wait(refuses, reason)
 
     def over(self) -> None:
         if self._waits or not self._link.answers:

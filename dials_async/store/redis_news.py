@@ -4,6 +4,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+from dials_async.store.packing import unpack_number
 from dials_async.store.redis_link import RedisLink
 
 #: Seconds of silence after which the listener looks at the counter itself: the price of a lost message, and
@@ -54,7 +55,7 @@ class News:
         self._thread.join(_JOIN_S)
 
     def _count(self, client: Any) -> int:
-        return int(client.get(self._counter) or 0)
+        return unpack_number(self._counter, client.get(self._counter) or b"0")
 
     def _listen(self) -> None:
         while not self._link.closed.is_set():

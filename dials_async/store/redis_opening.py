@@ -11,7 +11,8 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from dials_async.errors import StoreError
-from dials_async.store.redis_keys import SCHEMA, RunKeys
+from dials_async.store.packing import damage_named
+from dials_async.store.redis_keys import SCHEMA, RunKeys, require_life
 from dials_async.store.redis_link import RedisLink
 from dials_async.store.redis_scripts import SAME_LIFE
 
@@ -23,9 +24,11 @@ def require_schema(link: RedisLink, keys: RunKeys) -> str:
     key = keys.key("info")
 
     def claim(client: Any) -> tuple[bytes, bytes]:
-        client.hsetnx(key, "schema", SCHEMA)
-        client.hsetnx(key, "life", secrets.token_hex(8))
         schema, life = client.hmget(key, "schema", "life")
+        if schema is None or life is None:  # not for a run that is there: who only looks needs no room
+            client.hsetnx(key, "schema", SCHEMA)
+            client.hsetnx(key, "life", secrets.token_hex(8))
+            schema, life = client.hmget(key, "schema", "life")
         return schema, life
 
     found, life = link.call(claim)
@@ -34,7 +37,8 @@ def require_schema(link: RedisLink, keys: RunKeys) -> str:
             f"run {keys.run} in {link.shown} has schema {found.decode(errors='replace')}, this version of "
             f"dials-async has {SCHEMA}: use the version that began it, or start another run"
         )
-    return life.decode()
+    with damage_named(f"the life of run {keys.run}"):
+        return require_life(life.decode())
 
 
 def guarded(

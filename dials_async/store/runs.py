@@ -11,9 +11,11 @@ from typing import Any
 from dials_async.errors import RunExistsError, RunNotFoundError, StoreError
 from dials_async.store import runs_scripts as scripts
 from dials_async.store.base import MAX_RECORD_BYTES
-from dials_async.store.redis_keys import ENTRIES_PATTERN, RunKeys, run_of_entry
+from dials_async.store.packing import damage_named
+from dials_async.store.redis_keys import ENTRIES_PATTERN, RunKeys, require_life, run_of_entry
 from dials_async.store.redis_link import PATIENCE_S, RedisLink
 from dials_async.store.redis_opening import require_schema
+from dials_async.store.schema import checked_announcement
 
 #: The states of a run.
 CREATING, INITIALISED, RUNNING, COMPLETE, FAILED = (
@@ -46,6 +48,10 @@ class RunStatus:
     """When the clock of this session was started; None before."""
     seconds_before: float
     """What the clock had shown then: the time of the sessions before."""
+
+
+#: The role of who is in the presence of a run with something that no process says.
+DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,8 @@ class RunRegistry:
         """Which life ``run`` is in; one that was lost and made again has another."""
         life = self._link.call(lambda client: client.hget(RunKeys(run).key("info"), "life"))
         self._require(run, life)
-        return str(life.decode())
+        with damage_named(f"the life of run {run}"):
+            return require_life(life.decode())
 
     def replace_config(self, run: str, config_toml: str) -> None:
         """A longer run: the configuration changes, its fingerprint does not."""
@@ -114,7 +121,7 @@ class RunRegistry:
     def names(self) -> list[str]:
         """All runs, in order."""
         keys = self._link.call(lambda client: _scan(client, ENTRIES_PATTERN))
-        return sorted({run_of_entry(key.decode()) for key in keys})
+        return sorted({name for key in keys if (name := run_of_entry(key)) is not None})
 
     def delete(self, run: str) -> None:
         """Remove all that Redis holds of ``run``; nothing happens if that is nothing."""
@@ -137,7 +144,10 @@ class RunRegistry:
         state, note, created, started, before = self._fields(
             run, "state", "note", "created_at", "started_at", "seconds_before"
         )
-        return RunStatus(state, note, float(created), float(started) if started else None, float(before))
+        with damage_named(f"run {run}"):
+            if state not in STATES:
+                raise ValueError(f"{state[:40]!r} is no state")
+            return RunStatus(state, note, _time(created), _time(started) if started else None, _time(before))
 
     def start_clock(self, run: str, seconds_before: float) -> None:
         """From now on ``elapsed_s`` counts, on from ``seconds_before``."""
@@ -154,7 +164,8 @@ class RunRegistry:
         """Seconds that the run has taken, by the clock of Redis: one for all hosts. 0 before the start."""
         elapsed = self._elapsed((_entry(run),), ())
         self._require(run, elapsed)
-        return float(elapsed)
+        with damage_named(f"the clock of run {run}"):
+            return _time(elapsed)
 
     def announce(self, run: str, process: str, facts: Mapping[str, Any]) -> None:
         """Tell that ``process`` is there, and some facts: a small JSON object. An unknown run is ignored.
@@ -163,20 +174,32 @@ class RunRegistry:
         """
         try:
             text = json.dumps(dict(facts), allow_nan=False)
+            checked_announcement(text)
         except (TypeError, ValueError) as error:
-            raise StoreError(f"facts of {process}: not JSON ({error})") from None
+            raise StoreError(f"facts of {process}: {error}") from None
         if len(text) > MAX_RECORD_BYTES:
             raise StoreError(f"facts of {process}: {len(text)} bytes, limit {MAX_RECORD_BYTES}")
         self._announce(_presence(run), (process, text, MAX_PRESENT))
 
     def processes(self, run: str) -> dict[str, Presence]:
-        """The processes that were announced, those that were silent longest first; at most MAX_PRESENT."""
+        """The processes that were announced, those that were silent longest first; at most MAX_PRESENT.
+
+        One whose entry is damaged has the role DAMAGED, and has left.
+        """
         answer = self._processes(_presence(run), ())
         self._require(run, answer)
         return {
-            process.decode(): Presence(json.loads(facts), max(0.0, float(age)))
-            for process, facts, age in zip(answer[::3], answer[1::3], answer[2::3], strict=True)
+            process.decode(errors="replace"): Presence(_facts(process, text), max(0.0, float(age)))
+            for process, text, age in zip(answer[::3], answer[1::3], answer[2::3], strict=True)
         }
+
+    def refusal(self, run: str) -> str | None:
+        """Why Redis takes no word of a process of ``run`` now, in few words; None if it does."""
+        state = self.status(run).state
+        update = self._link.client.register_script(scripts.UPDATE)
+        return self._link.why_not(
+            lambda client: update(keys=[_entry(run)], args=("state", state), client=client)
+        )
 
     def claim(self, run: str, what: str, owner: str, ttl_s: float) -> bool:
         """Take ``what`` for ``ttl_s`` seconds, or keep it for so long; False if somebody else has it.
@@ -193,12 +216,15 @@ class RunRegistry:
         """Who has what now."""
         answer = self._claims(_leases(run), ())
         self._require(run, answer)
-        return {what.decode(): owner.decode() for what, owner in zip(answer[::2], answer[1::2], strict=True)}
+        with damage_named(f"leases of run {run}"):
+            names = [value.decode() for value in answer]
+        return dict(zip(names[::2], names[1::2], strict=True))
 
     def _fields(self, run: str, *names: str) -> list[str]:
         values = self._link.call(lambda client: client.hmget(_entry(run), *names))
         self._require(run, values[0])
-        return [(value or b"").decode() for value in values]
+        with damage_named(f"run {run}"):
+            return [(value or b"").decode() for value in values]
 
     def _require(self, run: str, found: object) -> None:
         """Raises RunNotFoundError if it was not found, the known runs with it, the likeliest first."""
@@ -224,6 +250,26 @@ def _presence(run: str) -> tuple[str, str, str]:
 
 def _leases(run: str) -> tuple[str, str]:
     return _entry(run), RunKeys(run).key("leases")
+
+
+def _facts(process: bytes, text: bytes) -> dict[str, Any]:
+    try:
+        return checked_announcement(text)
+    except (ValueError, RecursionError) as error:
+        return {
+            "name": ascii(process.decode(errors="replace"))[1:-1][:100],
+            "role": DAMAGED,
+            "doing": str(error)[:100],
+            "left": True,
+        }
+
+
+def _time(text: bytes | str) -> float:
+    """Seconds. Raises ValueError if it is none."""
+    seconds = float(text)
+    if not 0.0 <= seconds < 1e12:
+        raise ValueError(f"{seconds} s is no time")
+    return seconds
 
 
 def _scan(client: Any, pattern: str) -> list[bytes]:

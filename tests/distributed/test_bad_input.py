@@ -57,15 +57,38 @@ def good_experience(context: RunContext, agent: int) -> bytes:
     return encode_experience(message)
 
 
+def forgery(data: st.DataObject, good: bytes, experience: bool) -> bytes:
+    """Well-formed, and of this run in all but one field, which only who knows the run finds wrong."""
+    others: dict[str, st.SearchStrategy[object]] = {
+        "run": st.text("abc", min_size=1, max_size=9),
+        "life": st.integers(0, 2**64 - 1).map("{:016x}".format),
+        "configuration": st.integers(0, 2**64 - 1).map("{:016x}".format),
+        "numerics": st.integers(0, 2**64 - 1).map("{:016x}".format),
+    }
+    if experience:
+        large = st.one_of(st.floats(1.01, 1e30), st.floats(-1e30, -1.01))
+        others |= {
+            "policy_version": st.integers(1, 10**6),
+            "aip_version": st.one_of(st.just(0), st.integers(2, 10**6)),
+            "task_id": st.integers(1, 10**6).map("ials/g0/u0/t{}".format),
+            "rewards": large.map(lambda value: np.full(800, value, np.float32).tobytes()),
+            "log_probs": st.floats(-1e30, -200.0).map(lambda v: np.full(800, v, np.float32).tobytes()),
+        }
+    else:
+        others |= {"index": st.integers(2, 10**4), "update": st.integers(4, 10**6)}
+    field = data.draw(st.sampled_from(sorted(others)))
+    return resealed(good, **{field: data.draw(others[field])})
+
+
 def bad_bodies(good: bytes, array: str | None, count: int) -> list[bytes]:
-    """Garbage, truncated, flipped, of another schema, and, of experience, of wrong shape and with NaN."""
+    """Garbage, truncated, flipped, of another schema, forged, and, of experience, of wrong shape and NaN."""
     found: list[bytes] = []
     texts = st.one_of(st.integers(-5, 10**6), st.text(max_size=9), st.none(), st.binary(max_size=9))
 
     @settings(max_examples=count, suppress_health_check=list(HealthCheck), database=None)
     @given(st.data())
     def collect(data: st.DataObject) -> None:
-        kind = data.draw(st.integers(0, 6 if array else 4))
+        kind = data.draw(st.integers(0, 8 if array else 6))
         if kind == 0:
             body = data.draw(st.binary(max_size=300))
         elif kind == 1:
@@ -78,7 +101,9 @@ def bad_bodies(good: bytes, array: str | None, count: int) -> list[bytes]:
         elif kind == 4:
             field = data.draw(st.sampled_from(["run", "update", "index"]))
             body = resealed(good, **{field: data.draw(st.one_of(st.none(), st.just("x\n"), st.just(-3)))})
-        elif kind == 5:
+        elif kind < 7:
+            body = forgery(data, good, experience=array is not None)
+        elif kind == 7:
             body = resealed(good, rewards=bytes(4 * data.draw(st.integers(0, 799))))
         else:
             values = np.ones(800, np.float32)
@@ -144,6 +169,10 @@ def test_two_thousand_bad_messages_in_every_queue(
         assert len(letters) == 1000
         assert all(len(letter.reason) > 10 for letter in letters)
         assert any("limit" in letter.reason for letter in letters)
+        forged = [
+            letter for letter in letters if "not '" in letter.reason or "the clock says" in letter.reason
+        ]
+        assert len(forged) > 100
         members.wait()
     # And the run ends as it would have without them
     assert rollout.error is None

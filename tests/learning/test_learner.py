@@ -1,5 +1,6 @@
 """The learner of a group at lag 0: what it learns depends on the experience alone, not on how it arrives."""
 
+import logging
 import random
 import threading
 from collections.abc import Callable, Collection
@@ -21,6 +22,7 @@ from rollout.contexts import (
 from dials_async.clock import EVALUATION
 from dials_async.errors import StoreError, TrainingError
 from dials_async.learning.learner import GroupLearner
+from dials_async.learning.progress import UNMOVED_UPDATES, WITHOUT_EFFECT
 from dials_async.messaging.schema import Experience, RolloutTask, decode_task, encode_experience
 from dials_async.run_context import RunContext
 from dials_async.store.base import GroupState
@@ -277,3 +279,14 @@ def test_with_too_many_versions_waiting_for_the_evaluator_no_other_one_is_made()
         answer(thread)
         assert eventually(lambda: not thread.is_alive())
     assert context.store.group_version(0) == 4
+
+
+def test_updates_that_move_nothing_are_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    context = ready("ppo.learning_rate=1e-60", "ppo.final_learning_rate=1e-60", "run.steps=9600")
+    with caplog.at_level(logging.WARNING, "dials_async.learning"):
+        learner = learn(context)
+    assert learner.facts()["unmoved"] == context.clock.n_updates == 12
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"agent 0: {UNMOVED_UPDATES} {WITHOUT_EFFECT}"
+    # And one that moves is none
+    assert learn(ready()).facts()["unmoved"] == 0

@@ -1,9 +1,12 @@
 """What only a broker behind a network has: it goes away, comes back, refuses, and others use it too."""
 
+import json
 import logging
+import os
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -414,3 +417,45 @@ def readable(path: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def control(server: RabbitServer, *words: str) -> None:
+    """As an operator would, with the node's own tool."""
+    program = shutil.which("rabbitmqctl", path="/usr/lib/rabbitmq/bin:" + os.environ["PATH"])
+    assert program
+    _, epmd_port = json.loads((server.folder / "ports.json").read_text())
+    environment = {
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+        "HOME": str(server.folder / "home"),
+        "ERL_EPMD_PORT": str(epmd_port),
+    }
+    subprocess.run([program, "-n", server.node, *words], env=environment, check=True, capture_output=True)
+
+
+def test_an_alarm_is_said_and_waited_for(server: RabbitServer, caplog: pytest.LogCaptureFixture) -> None:
+    with rabbit_broker(server.url) as broker, ThreadPoolExecutor() as threads:
+        queue = declared(broker)
+        broker.publish(queue, b"before")
+        assert broker.refusal is None
+        # Given a RabbitMQ that is short of memory
+        control(server, "set_vm_memory_high_watermark", "absolute", "1MB")
+        try:
+            with caplog.at_level(logging.WARNING, "dials_async.messaging"):
+                publication = threads.submit(broker.publish, queue, b"meanwhile")
+                # Then who publishes waits, and says for what
+                assert eventually(lambda: broker.refusal is not None)
+                assert "alarm" in str(broker.refusal)
+                assert "memory" in str(broker.refusal)
+                assert not publication.done()
+                # And who takes messages goes on
+                consumer = broker.consumer([queue], 1)
+                first = received(consumer)
+                consumer.ack(first)
+        finally:
+            control(server, "set_vm_memory_high_watermark", "absolute", "512MB")
+        # When the alarm is over, it goes on
+        publication.result(LONG_S)
+        assert eventually(lambda: broker.refusal is None)
+        assert received(consumer).body == b"meanwhile"
+        assert any("refuses for now: it has an alarm" in record.getMessage() for record in caplog.records)

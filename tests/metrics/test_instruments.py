@@ -38,6 +38,7 @@ class Way:
 
     connected = True
     reconnects = 0
+    refusal: str | None = None
 
 
 def test_a_server_is_up_as_long_as_the_way_to_it_says_so() -> None:
@@ -50,6 +51,10 @@ def test_a_server_is_up_as_long_as_the_way_to_it_says_so() -> None:
     assert value(metrics, "dials_broker_reconnects_total") == 0
     assert value(metrics, "dials_store_up") == 1
     assert value(metrics, "dials_store_reconnects_total") == 3
+    assert value(metrics, "dials_broker_refuses") == value(metrics, "dials_store_refuses") == 0
+    store.refusal = "it is out of memory"
+    assert value(metrics, "dials_broker_refuses") == 0
+    assert value(metrics, "dials_store_refuses") == 1
 
 
 def test_weights_grow_old_until_a_new_version_is_taken() -> None:
@@ -68,13 +73,16 @@ def test_weights_grow_old_until_a_new_version_is_taken() -> None:
 
 def committed(metrics: Metrics) -> LearningProgress:
     """An update from two messages that were 4 s old when it began."""
-    progress = LearningProgress(metrics, 1)
+    progress = LearningProgress(metrics, 1, (4, 7))
     with progress.updating():
         made_at = progress._started - 4.0
         time.sleep(0.02)
     message = replace(make_experience(), policy_version=10, made_at=made_at)
-    state = GroupState(group=1, version=13, steps_per_agent=0, arrays={}, meta={"a": 1})
-    progress.committed(state, [message, message], 0.125, np.arange(1.0, 1.0 + len(HEALTH)))
+    old, new = (
+        GroupState(1, version, 0, {"weights": np.array([[version], [3]], np.float32)}, {"a": 1})
+        for version in (12, 13)
+    )
+    progress.committed(old, new, [message, message], 0.125, np.arange(1.0, 1.0 + len(HEALTH)))
     return progress
 
 
@@ -102,6 +110,7 @@ def test_a_commit_shows_what_was_learned_from_and_how() -> None:
     for k, what in enumerate(HEALTH):
         assert value(metrics, f"dials_ppo_{names[what]}", **group) == 1.0 + k, what
     assert progress.counts == {"a": 1}
+    assert value(metrics, "dials_updates_without_effect", **group) == 1  # the second agent's weights
 
 
 def test_who_gives_a_group_up_shows_its_policy_no_longer_and_keeps_what_was_counted() -> None:

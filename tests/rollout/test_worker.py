@@ -1,6 +1,7 @@
 """The rollout worker: good tasks become experience, bad ones dead letters, and none is lost."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +21,17 @@ from dials_async.rollout.worker import RolloutWorker
 from dials_async.run_context import RunContext
 from dials_async.store.base import KeepRules
 
-from .contexts import ORIGIN, QUEUES, commit_aips, commit_policies, eventually, make_context, running
+from . import contexts
+from .contexts import ORIGIN, QUEUES, commit_aips, commit_policies, eventually, running
 
 TASK = RolloutTask(ORIGIN, "ials", 0, 0, 0, 2, (0,), 0)
 GS_TASK = RolloutTask(ORIGIN, "gs", -1, 0, 0, 2, (0, 0), 0)
 TWO_GROUPS = "rollout.agents_per_group=2"
+
+
+def make_context(*settings: str, **options: Any) -> RunContext:
+    """A run with tasks of two episodes, 8 updates."""
+    return contexts.make_context("rollout.episodes_per_task=2", *settings, **options)
 
 
 def ready(context: RunContext, versions: int = 1) -> RunContext:
@@ -142,6 +149,9 @@ def test_new_versions_are_not_served_from_the_cache_of_old_ones() -> None:
         (replace(TASK, origin=ORIGIN._replace(configuration="x")), "of configuration 'x', not 'print'"),
         (replace(TASK, origin=ORIGIN._replace(numerics="x")), "of numerics 'x', not 'unknown'"),
         (replace(TASK, group=2), "2 groups"),
+        (replace(TASK, episodes=3), "a task has 2 episodes"),
+        (replace(TASK, index=2), "an update has 2 tasks"),
+        (replace(TASK, update=8), "the run has 8 updates"),
         (replace(GS_TASK, policy_versions=(0,)), "1 of 2 groups"),
         (replace(GS_TASK, policy_versions=(0, 0, 0)), "3 of 2 groups"),
     ],

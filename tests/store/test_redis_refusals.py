@@ -19,6 +19,7 @@ from dials_async.servers.redis import RedisServer
 from dials_async.store.base import KeepRules
 from dials_async.store.redis import RedisStore
 from dials_async.store.redis_keys import SCHEMA
+from dials_async.store.runs import RunRegistry
 
 from .conftest import OpenStore
 from .helpers import LONG_S, NEVER_S, aip_state, eventually, filled, group_state, plain
@@ -162,7 +163,7 @@ def test_a_server_that_refuses_for_now_is_waited_for(
         # When processes write meanwhile
         waiting = [threads.submit(call) for call in calls]
         try:
-            said = eventually(lambda: not store._link.answers)
+            said = eventually(lambda: not store._link.answers) and reason in str(store.refusal)
             if what in ("disk", "script"):  # it refuses to answer at all: who comes now is told at once
                 assert reason in refused(own_server.url, unreachable=True)
             done, lines = (
@@ -180,7 +181,32 @@ def test_a_server_that_refuses_for_now_is_waited_for(
     assert "refuses for now" in lines[0]
     assert reason in lines[0]
     assert "cret" not in lines[0]
+    assert store.refusal is None
     assert store.group_version(0) == 2
+
+
+@pytest.mark.parametrize("what", ["memory", "replicas", "replica"])
+def test_who_looks_at_a_run_is_told_why_its_processes_cannot_write(
+    what: str, own_server: RedisServer, run: str
+) -> None:
+    # Given a run in a Redis that takes no writes any more
+    spoil, mend, reason = SPOILED[what]
+    registry = RunRegistry(own_server.url)
+    registry.create(run, "", "print")
+    RedisStore(own_server.url, run, KeepRules()).close()
+    assert registry.refusal(run) is None
+    spoil(registry._link.client, own_server.folder)
+    try:
+        # Then it can be opened and read at once, and it is said why
+        store = RedisStore(own_server.url, run, KeepRules(), patience_s=NEVER_S)
+        assert store.group_version(0) == -1
+        store.close()
+        assert registry.config(run) == ""
+        assert reason in str(registry.refusal(run))
+    finally:
+        mend(registry._link.client)
+    assert eventually(lambda: registry.refusal(run) is None)
+    registry.close()
 
 
 def test_a_refusal_that_outlasts_the_patience_is_an_outage(

@@ -22,6 +22,10 @@ from .helpers import filled
 BUSY_S = 60.0
 
 
+#: What a process says of itself.
+SAID = {"name": "a", "role": "learner", "host": "here", "doing": "starting", "memory_mib": 1.5}
+
+
 @pytest.fixture
 def registry(redis_server: RedisServer) -> Iterator[RunRegistry]:
     registry = RunRegistry(redis_server.url)
@@ -105,7 +109,7 @@ def test_a_run_that_is_not_there_is_answered_with_those_that_are(registry: RunRe
         with pytest.raises(RunNotFoundError, match=f"no run '{run}-ome'.*: {run}-one, {run}-two"):
             call()
     # And what processes of a deleted run still say leaves nothing behind
-    registry.announce(run, "worker", {})
+    registry.announce(run, "worker", SAID)
     assert not registry.claim(run, "group 0", "worker", 10.0)
     registry.unclaim(run, "group 0", "worker")
     assert keys_of(registry, run) == []
@@ -127,7 +131,7 @@ def test_all_keys_of_a_run_are_in_one_slot_and_go_with_it(
     registry.create(other, "", "print")
     store = RedisStore(redis_server.url, known, KeepRules())
     filled(store)
-    registry.announce(known, "worker", {})
+    registry.announce(known, "worker", SAID)
     registry.claim(known, "group 0", "worker", 10.0)
     assert len(keys_of(registry, known)) == 13
     registry.delete(known)
@@ -171,20 +175,32 @@ def test_processes_tell_that_they_are_there(
     registry: RunRegistry, known: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runs, "MAX_PRESENT", 3)
-    registry.announce(known, "a", {"role": "learner", "rate": 1.5})
+    registry.announce(known, "a", {**SAID, "rate": 1.5})
     time.sleep(0.05)
-    registry.announce(known, "b", {"role": "worker"})
+    registry.announce(known, "b", SAID)
     present = registry.processes(known)
     assert list(present) == ["a", "b"]
-    assert present["a"].facts == {"role": "learner", "rate": 1.5}
+    assert present["a"].facts == {**SAID, "rate": 1.5}
     assert 0.04 < present["a"].age_s - present["b"].age_s < BUSY_S
     # Who says something again is young again; who was silent longest is forgotten
     for name in ("a", "c", "d"):
-        registry.announce(known, name, {})
+        registry.announce(known, name, SAID)
     assert list(registry.processes(known)) == ["a", "c", "d"]
-    for facts in ({"x": float("nan")}, {"x": {1}}, {"x": "y" * 10**5}):
+    for facts in ({"x": float("nan")}, {"x": {1}}, {"x": "y" * 10**5}, {"memory_mib": "much"}, {"role": 1}):
         with pytest.raises(StoreError, match="facts of a"):
-            registry.announce(known, "a", facts)
+            registry.announce(known, "a", {**SAID, **facts})
+
+
+def test_what_no_process_says_is_passed_over_and_named(registry: RunRegistry, known: str) -> None:
+    registry.announce(known, "a", SAID)
+    client, key = registry._link.client, f"dials:{{{known}}}:present"
+    for damage in (b"", b"{", b"\xff", b"[]", b"null", b'{"role": "learner"}', b"[" * 10**5, b'{"x": NaN}'):
+        client.hset(key, b"a", damage)
+        (presence,) = registry.processes(known).values()
+        assert (presence.facts["name"], presence.facts["role"]) == ("a", runs.DAMAGED)
+        assert presence.facts["left"]
+    registry.announce(known, "a", SAID)
+    assert registry.processes(known)["a"].facts == SAID
 
 
 def test_a_lease_has_one_owner_until_its_time_is_over(registry: RunRegistry, known: str) -> None:
@@ -235,7 +251,7 @@ def test_the_clock_leaves_out_a_pause_and_nothing_else(registry: RunRegistry, kn
     registry.start_clock(known, 5.0)
     time.sleep(0.2)
     earliest = registry.elapsed_s(known)
-    registry.announce(known, "learner", {})
+    registry.announce(known, "learner", SAID)
     latest = registry.elapsed_s(known)
     assert earliest >= 5.2
     # When it is silent for longer than a pause, and then others join
@@ -247,7 +263,7 @@ def test_the_clock_leaves_out_a_pause_and_nothing_else(registry: RunRegistry, kn
         # Then the silence is not counted, and the clock goes on from where it was last heard of
         assert earliest <= registry.elapsed_s(known) <= latest + time.monotonic() - start
     # And a short silence is no pause
-    registry.announce(known, "learner", {})
+    registry.announce(known, "learner", SAID)
     time.sleep(0.2)
     registry.skip_pause(known, BUSY_S)
     assert registry.elapsed_s(known) >= earliest + 0.2
