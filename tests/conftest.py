@@ -1,7 +1,7 @@
 """What all tests share: hypothesis tries the same examples in every run, so that a red test stays red.
 
-Folders with an ``__init__.py`` are packages of their own; pytest puts this folder on ``sys.path``, so a test
-may import the slow oracles as ``oracles.warehouse``.
+Tests are one package, so that each of its files has one name: what lies in the same folder is imported
+relatively, anything else as ``tests.FOLDER.FILE``.
 """
 
 import signal
@@ -9,7 +9,7 @@ import signal
 from hypothesis import settings
 
 # Private servers, started with the first test that wants one.
-pytest_plugins = ["private_rabbitmq", "private_redis"]
+pytest_plugins = ["tests.private_rabbitmq", "tests.private_redis"]
 
 # A shell without job control makes what it starts in the background deaf to Ctrl-C, and what that starts too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

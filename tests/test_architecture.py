@@ -3,15 +3,20 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 import dials_async
 
 ROOT = Path(dials_async.__file__).parent
 MODULES = {str(path.relative_to(ROOT)): path for path in sorted(ROOT.rglob("*.py"))}
-TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+TREES = {name: ast.parse(text_of(path)) for name, path in MODULES.items()}
 
 LOWEST = {"errors", "metrics", "_environment", "cache"}
 NUMERIC = {"errors", "kernels", "networks", "domains"}
@@ -31,7 +36,7 @@ LEARNING = {
 
 SUPERVISION = {"servers", "supervise"}
 
-#: What each part of the package may import from the package, itself apart (DESIGN, "Layout").
+#: What each part of the package may import from the package, itself apart (docs/architecture.md).
 ALLOWED: dict[str, set[str]] = {
     "__init__": {"_environment"},
     "_environment": set(),
@@ -90,22 +95,23 @@ def part_of(module: str) -> str:
     return Path(module).parts[0].removesuffix(".py")
 
 
-def imported_parts(module: str) -> set[str]:
-    """Parts of the package that a module imports, inside of functions too ('' is the package itself)."""
-    parts = set()
-    for node in ast.walk(TREES[module]):
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Full names of what a module imports, inside of functions too; relative ones begin with a dot."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: imports are absolute"
-            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from ("." * node.level + f"{node.module or ''}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
-            full = [alias.name for alias in node.names]
-        else:
-            continue
-        for name in full:
-            words = name.split(".")
-            if words[0] == "dials_async":
-                known = len(words) > 1 and words[1] in ALLOWED
-                parts.add(words[1] if known else "")
+            yield from (alias.name for alias in node.names)
+
+
+def imported_parts(module: str) -> set[str]:
+    """Parts of the package that a module imports ('' is the package itself)."""
+    parts = set()
+    for name in imports(TREES[module]):
+        words = name.split(".")
+        if words[0] == "dials_async":
+            known = len(words) > 1 and words[1] in ALLOWED
+            parts.add(words[1] if known else "")
     return parts
 
 
@@ -113,10 +119,24 @@ def test_every_part_of_the_package_has_its_place() -> None:
     assert {part_of(module) for module in MODULES} == set(ALLOWED)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_point_downwards(module: str) -> None:
-    part = part_of(module)
-    assert imported_parts(module) - {part} <= ALLOWED[part]
+def require_none(offenders: list[str]) -> None:
+    """Fails with all of them."""
+    assert not offenders, "\n" + "\n".join(offenders)
+
+
+def test_imports_are_absolute_and_point_downwards() -> None:
+    relative = [
+        f"{module} imports {name}"
+        for module, tree in TREES.items()
+        for name in imports(tree)
+        if name.startswith(".")
+    ]
+    upward = [
+        f"{module} imports {other}"
+        for module in MODULES
+        for other in sorted(imported_parts(module) - {part_of(module)} - ALLOWED[part_of(module)])
+    ]
+    require_none(relative + upward)
 
 
 def test_the_rules_are_those_of_the_design() -> None:
@@ -134,34 +154,55 @@ def test_the_rules_are_those_of_the_design() -> None:
 PICKLES = {"kernels/machine_code.py"}
 
 
-@pytest.mark.parametrize("module", sorted(MODULES.keys() - PICKLES))
-def test_nothing_is_pickled(module: str) -> None:
-    for node in ast.walk(TREES[module]):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        pickles = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-        assert not {name.split(".")[0] for name in names} & pickles
+#: Modules that pickle, and what other libraries call it.
+PICKLING = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+
+
+def pickling(tree: ast.Module) -> Iterator[str]:
+    """What a module has that could unpickle."""
+    yield from (name for name in imports(tree) if name.split(".")[0] in PICKLING)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            assert (node.value.id, node.attr) not in {("torch", "load"), ("torch", "save")}
-        if isinstance(node, ast.keyword):
-            assert node.arg != "allow_pickle"
+            if (node.value.id, node.attr) in {("torch", "load"), ("torch", "save")}:
+                yield f"torch.{node.attr}"
+        elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            yield node.arg
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_the_first_line_says_what_the_module_is(module: str) -> None:
-    documentation = ast.get_docstring(TREES[module])
-    assert documentation is not None
-    assert MODULES[module].read_text(encoding="utf-8").startswith('"""')
-    assert len(documentation.splitlines()[0]) > 10
+def test_nothing_is_pickled() -> None:
+    found = {module: sorted(pickling(tree)) for module, tree in TREES.items()}
+    require_none([f"{module}: {names}" for module, names in found.items() if names and module not in PICKLES])
+    assert all(found[module] for module in PICKLES)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_is_a_room(module: str) -> None:
-    lines = len(MODULES[module].read_text(encoding="utf-8").splitlines())
-    assert lines <= MOST_LINES
+def test_the_first_line_says_what_the_module_is() -> None:
+    require_none(
+        [
+            module
+            for module, tree in TREES.items()
+            if len((ast.get_docstring(tree) or "").partition("\n")[0]) <= 10
+            or not text_of(MODULES[module]).startswith('"""')
+        ]
+    )
+
+
+def test_a_module_is_a_room() -> None:
+    lengths = {module: len(text_of(path).splitlines()) for module, path in MODULES.items()}
+    require_none([f"{module}: {lines} lines" for module, lines in lengths.items() if lines > MOST_LINES])
+
+
+def test_a_file_of_the_tests_has_one_name() -> None:
+    """Neighbours are imported relatively, others from ``tests``: what has two names is loaded twice."""
+    tests = Path(__file__).parent
+    wrong = []
+    for path in sorted(tests.rglob("*.py")):
+        if not (path.parent / "__init__.py").exists():
+            wrong.append(f"{path.relative_to(tests)}: in no package")
+        for name in imports(ast.parse(text_of(path))):
+            first = name.split(".")[0]
+            if first and first != "tests" and ((tests / first).is_dir() or (tests / f"{first}.py").exists()):
+                wrong.append(f"{path.relative_to(tests)} imports {name}")
+    require_none(wrong)
 
 
 def test_the_command_line_answers_without_the_heavy_libraries() -> None:

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rollout.contexts import small_config
 
 from dials_async.clock import EVALUATION, REFRESH, Clock, make_clock
 from dials_async.domains.warehouse import Warehouse
 from dials_async.errors import ConfigError
+from tests.rollout.contexts import small_config
 
 clocks = st.builds(
     Clock,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from runtime.small import small_config
 
 from dials_async.cli import main
 from dials_async.runtime import training
+from tests.runtime.small import small_config
 
 Dials = Callable[..., Result]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cli.conftest import Dials
 from dials_async import __version__
 from dials_async.cli import main
 from dials_async.config import preset_names
+from tests.cli.conftest import Dials
 
 RECORDING = Path(__file__).parent.parent / "data" / "warehouse_2x2_seed1.json"
 

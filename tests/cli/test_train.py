@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runtime.small import SMALL, as_options
 
-from cli.conftest import Dials
 from dials_async.rollout.worker import RolloutWorker
+from tests.cli.conftest import Dials
+from tests.runtime.small import SMALL, as_options
 
 NOBODY = 65534  # a user that owns nothing
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from report.synthetic import write_run
-from runtime.small import small_config
 
 from dials_async.dashboard import FolderSource, serve
 from dials_async.runtime import training
+from tests.report.synthetic import write_run
+from tests.runtime.small import small_config
 
 from .browsing import CHARTS, INK, Serving, ask_again, fits
 from .conftest import Open

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from report.synthetic import write_run
 
 from dials_async.dashboard import FolderSource
 from dials_async.dashboard.source import LIVE
 from dials_async.runtime import folder
+from tests.report.synthetic import write_run
 
 from .synthetic import live, write
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from runtime.small import small_config, train_to_the_end
 
 from dials_async.distributed.create import create
 from dials_async.runtime.results import weights_sha256
 from dials_async.servers.private import lasting_port
 from dials_async.servers.rabbitmq import RabbitServer
 from dials_async.servers.redis import RedisServer
+from tests.runtime.small import small_config, train_to_the_end
 
 from .fleet import LONG_S, eventually, final_sha256, fleet, observer
 

@@ -7,8 +7,6 @@ import numpy as np
 import pika
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from messaging.examples import resealed
-from runtime.small import small_config, train_to_the_end
 
 from dials_async.distributed.create import create
 from dials_async.errors import QueueFullError
@@ -25,6 +23,8 @@ from dials_async.messaging.schema import (
 from dials_async.run_context import RunContext
 from dials_async.runtime.results import weights_sha256
 from dials_async.servers.private import PrivateServer
+from tests.messaging.examples import resealed
+from tests.runtime.small import small_config, train_to_the_end
 
 from .fleet import LONG_S, Fleet, eventually, final_sha256, fleet, observer
 

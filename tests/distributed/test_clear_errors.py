@@ -6,13 +6,13 @@ from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner, Result
-from runtime.small import SMALL, as_options, small_config
 
 from dials_async.cli import main
 from dials_async.distributed.create import create
 from dials_async.metrics.targets import register
 from dials_async.servers.private import PrivateServer, lasting_port
 from dials_async.store.redis_keys import SCHEMA
+from tests.runtime.small import SMALL, as_options, small_config
 
 from .fleet import fleet, observer
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runtime.small import small_config
 
 from dials_async.distributed import status
 from dials_async.distributed.create import create
 from dials_async.distributed.learners import LearnerRole
 from dials_async.distributed.shard import Shard
 from dials_async.learning.tally import lag_counts
+from tests.runtime.small import small_config
 
 from .fleet import eventually, fleet, observer
 

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from runtime.small import small_config, train_to_the_end
 
 from dials_async.distributed.chaos import listener, run_chaos
 from dials_async.distributed.honcho import Honcho
 from dials_async.runtime.results import weights_sha256
+from tests.runtime.small import small_config, train_to_the_end
 
 from .fleet import LONG_S, eventually
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runtime.small import small_config, train_to_the_end
 
 import dials_async
 from dials_async.distributed import status
@@ -27,6 +26,7 @@ from dials_async.runtime.results import weights_sha256
 from dials_async.runtime.wiring import is_complete, keep_rules, make_context
 from dials_async.servers.private import PrivateServer
 from dials_async.store.memory import MemoryStore
+from tests.runtime.small import small_config, train_to_the_end
 
 from .fleet import Member, eventually, final_sha256, fleet, observer
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from runtime.small import small_config, small_traffic, train_to_the_end
 
 from dials_async.config import Config
 from dials_async.distributed.create import create, resume
@@ -12,6 +11,7 @@ from dials_async.errors import BrokerError, CheckpointError
 from dials_async.runtime.folder import CHECKPOINTS
 from dials_async.runtime.results import weights_sha256
 from dials_async.store.checkpoint import load_checkpoint
+from tests.runtime.small import small_config, small_traffic, train_to_the_end
 
 from .fleet import eventually, final_sha256, fleet, observer
 

@@ -9,11 +9,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from runtime.small import small_config
 
 from dials_async.distributed.create import create
 from dials_async.distributed.watch import RunWatcher
 from dials_async.errors import RunNotFoundError
+from tests.runtime.small import small_config
 
 from .fleet import LONG_S, eventually, fleet
 

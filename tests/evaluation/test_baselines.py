@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from runtime.small import small_config, train_to_the_end
 
 from dials_async.cache import DOMAINS
 from dials_async.domains import registry
@@ -20,6 +19,7 @@ from dials_async.evaluation import baselines
 from dials_async.evaluation.baselines import BASELINE_SEED, Baseline, baseline
 from dials_async.evaluation.evaluate import summarise
 from dials_async.rollout.joint import run_scripted
+from tests.runtime.small import small_config, train_to_the_end
 
 WAREHOUSE = {"name": "warehouse", "side": 2}
 

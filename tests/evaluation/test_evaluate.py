@@ -4,11 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from rollout.contexts import random_weights, small_config
 
 from dials_async.domains.warehouse import Warehouse
 from dials_async.evaluation.evaluate import evaluate_both, evaluate_policies
 from dials_async.groups import make_groups
+from tests.rollout.contexts import random_weights, small_config
 
 EPISODES, SEED, INDEX = 5, 3, 7
 

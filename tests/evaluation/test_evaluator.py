@@ -1,12 +1,12 @@
 """The evaluator follows the store, whatever becomes of it."""
 
 import numpy as np
-from rollout.contexts import commit_aips, commit_policies, eventually, make_context, running
 
 from dials_async.clock import EVALUATION
 from dials_async.evaluation.evaluator import Evaluator
 from dials_async.store.base import GroupState
 from dials_async.store.memory import MemoryStore
+from tests.rollout.contexts import commit_aips, commit_policies, eventually, make_context, running
 
 
 def commit(store: MemoryStore, version: int, steps: int, weights: np.ndarray) -> None:

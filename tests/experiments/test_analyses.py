@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runtime.small import small_config
 
 from dials_async.experiments.fidelity import fidelity
 from dials_async.experiments.theory import probabilities, theory
@@ -12,6 +11,7 @@ from dials_async.experiments.trained import read_trained
 from dials_async.influence.training import cross_entropy
 from dials_async.kernels.bits import packed_size
 from dials_async.runtime import training
+from tests.runtime.small import small_config
 
 
 @pytest.fixture(scope="module")

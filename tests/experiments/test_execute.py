@@ -11,13 +11,13 @@ from typing import Any
 
 import psutil
 import pytest
-from runtime.small import SMALL
 
 from dials_async.errors import TrainingError
 from dials_async.experiments import execute
 from dials_async.experiments.catalogue import Trial, Variant
 from dials_async.experiments.memory import MemoryWatch, larger
 from dials_async.experiments.tables import Tables, number, read_tables
+from tests.runtime.small import SMALL
 
 #: Never reached by a test that passes.
 LONG_S = 300.0

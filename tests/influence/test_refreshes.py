@@ -4,12 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rollout.contexts import commit_aips, commit_policies, eventually, make_context, running, small_config
 
 from dials_async.influence.sampler import GsSampler
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.run_state import run_state
 from dials_async.store.base import GroupState
+from tests.rollout.contexts import (
+    commit_aips,
+    commit_policies,
+    eventually,
+    make_context,
+    running,
+    small_config,
+)
 
 
 def finished(folder: Path, *settings: str) -> EmbeddedRun:

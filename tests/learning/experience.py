@@ -4,14 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from rollout.contexts import (
-    QUEUES,
-    commit_aips,
-    eventually,
-    make_context,
-    receive,
-    running,
-)
 
 from dials_async.learning.learner import GroupLearner
 from dials_async.learning.tally import lag_counts
@@ -19,6 +11,14 @@ from dials_async.messaging.schema import Experience, RolloutTask, decode_task, e
 from dials_async.rollout.ials import IalsRollout
 from dials_async.rollout.worker import messages_of
 from dials_async.run_context import RunContext
+from tests.rollout.contexts import (
+    QUEUES,
+    commit_aips,
+    eventually,
+    make_context,
+    receive,
+    running,
+)
 
 #: Changes the experience of one update before it is sent: messages in, bodies by agent's queue out.
 Mangle = Callable[[list[Experience]], list[tuple[int, bytes]]]

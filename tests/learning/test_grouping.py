@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rollout.contexts import small_config
 
 from dials_async.runtime.embedded import EmbeddedRun
+from tests.rollout.contexts import small_config
 
 
 def train(folder: Path, *settings: str) -> dict[int, tuple[bytes, bytes]]:

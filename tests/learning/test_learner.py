@@ -9,15 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rollout.contexts import (
-    ORIGIN,
-    QUEUES,
-    commit_aips,
-    eventually,
-    make_context,
-    receive,
-    running,
-)
 
 from dials_async.clock import EVALUATION
 from dials_async.errors import StoreError, TrainingError
@@ -27,6 +18,15 @@ from dials_async.messaging.schema import Experience, RolloutTask, decode_task, e
 from dials_async.run_context import RunContext
 from dials_async.store.base import GroupState
 from dials_async.store.memory import MemoryStore
+from tests.rollout.contexts import (
+    ORIGIN,
+    QUEUES,
+    commit_aips,
+    eventually,
+    make_context,
+    receive,
+    running,
+)
 
 from .experience import final_weights, honest, lags_used, learn, ready, simulate
 

@@ -3,7 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
-from rollout.contexts import (
+
+from dials_async.learning.learner import GroupLearner
+from dials_async.messaging.schema import RolloutTask, decode_task, encode_experience
+from dials_async.run_context import RunContext
+from dials_async.store.base import GroupState
+from tests.rollout.contexts import (
     ORIGIN,
     QUEUES,
     eventually,
@@ -11,11 +16,6 @@ from rollout.contexts import (
     receive,
     running,
 )
-
-from dials_async.learning.learner import GroupLearner
-from dials_async.messaging.schema import RolloutTask, decode_task, encode_experience
-from dials_async.run_context import RunContext
-from dials_async.store.base import GroupState
 
 from .experience import final_weights, lags_used, learn, ready, simulate
 

@@ -6,7 +6,6 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from rollout.contexts import QUEUES, eventually, running
 
 from dials_async.errors import VersionGoneError
 from dials_async.learning import learner as learner_module
@@ -15,6 +14,7 @@ from dials_async.messaging.broker import Consumer
 from dials_async.messaging.memory import MemoryBroker, MemoryConsumer
 from dials_async.messaging.schema import RolloutTask, decode_task
 from dials_async.run_context import RunContext
+from tests.rollout.contexts import QUEUES, eventually, running
 
 from .experience import final_weights, honest, lags_used, ready, simulate
 

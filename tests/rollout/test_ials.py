@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from oracles import warehouse as wh
 
 from dials_async.domains.base import Domain
 from dials_async.domains.registry import make_domain
@@ -17,6 +16,7 @@ from dials_async.kernels.bits import unpack
 from dials_async.learning.ppo_torch import network
 from dials_async.networks.layout import split
 from dials_async.rollout.ials import Episodes, IalsRollout
+from tests.oracles import warehouse as wh
 
 from .contexts import random_weights, small_config
 

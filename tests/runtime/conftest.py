@@ -6,7 +6,7 @@ import pytest
 
 from dials_async.runtime import training
 from dials_async.runtime.embedded import EmbeddedRun
-from runtime.small import small_config, train_to_the_end
+from tests.runtime.small import small_config, train_to_the_end
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ from dials_async.runtime import files, training
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.files import has_checkpoint
 from dials_async.runtime.folder import locked
-from runtime.small import session, small_config
+from tests.runtime.small import session, small_config
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,15 @@ from dials_async.runtime import training
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.folder import create_run
 from dials_async.runtime.results import weights_sha256
-from runtime.small import DEADLINE_S, SMALL, as_options, evaluations, session, small_config, train_to_the_end
+from tests.runtime.small import (
+    DEADLINE_S,
+    SMALL,
+    as_options,
+    evaluations,
+    session,
+    small_config,
+    train_to_the_end,
+)
 
 #: 10 updates, 4 refreshes (one of them between evaluations), 6 evaluations.
 LONGER = ("run.steps=16000", "schedule.refresh_steps=4800")

@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from processes import sumo_children
 
 from dials_async.domains.traffic.processes import MAX_RESTARTS, POOL
 from dials_async.errors import ConfigError
@@ -18,7 +17,8 @@ from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.folder import create_run, read_config
 from dials_async.runtime.results import weights_sha256
 from dials_async.runtime.training import QUIETLY, resume, train
-from runtime.small import session, small_traffic, train_to_the_end
+from tests.processes import sumo_children
+from tests.runtime.small import session, small_traffic, train_to_the_end
 
 
 def sha256_of(folder: Path, *settings: str) -> str:

@@ -13,7 +13,7 @@ from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.folder import read_config
 from dials_async.runtime.results import weights_sha256
 from dials_async.runtime.training import Outcome
-from runtime.small import evaluations, small_config, train_to_the_end
+from tests.runtime.small import evaluations, small_config, train_to_the_end
 
 
 def test_a_run_leaves_all_its_files(finished: Outcome) -> None:

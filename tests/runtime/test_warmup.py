@@ -12,7 +12,7 @@ from numba.core.dispatcher import Dispatcher
 
 from dials_async.config import Config
 from dials_async.runtime.compiling import find_kernels
-from runtime.small import small_config, small_traffic
+from tests.runtime.small import small_config, small_traffic
 
 #: Compiles in a cache folder of its own and tells how many kernels this process had to compile itself.
 COMPILE = """

@@ -30,7 +30,7 @@ import sys
 from dials_async.errors import VersionConflictError
 from dials_async.store.base import KeepRules
 from dials_async.store.redis import RedisStore
-from store.helpers import group_state
+from tests.store.helpers import group_state
 
 store = RedisStore(sys.argv[1], sys.argv[2], KeepRules())
 for line in sys.stdin:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import children_of, sumo_children
 
 from dials_async.domains.traffic import processes
 from dials_async.domains.traffic.domain import Traffic
@@ -24,6 +23,7 @@ from dials_async.domains.traffic.rules import CELL_M, JUNCTION_M, LANE_M, N_SOUR
 from dials_async.domains.traffic.simulator import TrafficGlobal
 from dials_async.errors import SimulatorError
 from dials_async.kernels.bits import unpack
+from tests.processes import children_of, sumo_children
 
 SEED = np.array([11], dtype=np.uint64)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import traci
-from processes import children_of
 
 from dials_async.domains.traffic import processes, sumo_server
 from dials_async.domains.traffic.domain import Traffic
@@ -20,6 +19,7 @@ from dials_async.domains.traffic.processes import POOL
 from dials_async.domains.traffic.sumo_link import SumoLink
 from dials_async.domains.traffic.sumo_server import SumoEndedError, start_server
 from dials_async.errors import SimulatorError
+from tests.processes import children_of
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from oracles import warehouse as wh
 
 from dials_async.domains.warehouse.layout import (
     CENTRE,
@@ -17,6 +16,7 @@ from dials_async.domains.warehouse.layout import (
     SLOT_OF_INFLUENCE,
     make_layout,
 )
+from tests.oracles import warehouse as wh
 
 from .translation import FREE_CELLS, cell_of, number_of, shelf_of
 

@@ -4,13 +4,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from oracles import warehouse as wh
 from scipy.stats import chi2
 
 from dials_async.domains.warehouse import Warehouse
 from dials_async.domains.warehouse.layout import EPISODE_STEPS
 from dials_async.errors import ConfigError
 from dials_async.rollout.joint import run_scripted
+from tests.oracles import warehouse as wh
 
 from .translation import state_of
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import warehouse as wh
 
 from dials_async.domains.warehouse import Warehouse
 from dials_async.domains.warehouse.layout import Layout, make_layout
@@ -17,6 +16,7 @@ from dials_async.domains.warehouse.local import WarehouseLocal
 from dials_async.domains.warehouse.observation import DSET_BITS
 from dials_async.domains.warehouse.rules import transition
 from dials_async.kernels.bits import unpack
+from tests.oracles import warehouse as wh
 
 from .translation import (
     FREE_CELLS,

@@ -3,10 +3,10 @@
 from random import Random
 
 import numpy as np
-from oracles import warehouse as wh
 
 from dials_async.domains.warehouse.layout import Layout
 from dials_async.domains.warehouse.simulator import WarehouseGlobal
+from tests.oracles import warehouse as wh
 
 FREE_CELLS = [cell for cell in wh.REGION_CELLS if cell not in wh.CORNERS]
 
