@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dials_async.clock import EVALUATION, REFRESH, Clock, make_clock
-from dials_async.domains.warehouse import Warehouse
+from dials_async.domains.registry import make_domain
 from dials_async.errors import ConfigError
 from tests.rollout.contexts import small_config
 
@@ -111,8 +111,13 @@ def test_no_version_is_kept_for_a_refresh_where_none_is_made_of_it(changes: dict
 # ---- From a configuration ---------------------------------------------------------------------------------
 
 
+def clock_of(*settings: str) -> Clock:
+    config = small_config(*settings)
+    return make_clock(config, make_domain(config.domain))
+
+
 def test_the_clock_of_a_run_follows_its_configuration() -> None:
-    found = make_clock(small_config("run.steps=3999", "schedule.refresh_steps=1000"), Warehouse())
+    found = clock_of("run.steps=3999", "schedule.refresh_steps=1000")
     assert found.steps_per_update == 2 * 4 * 100
     assert found.n_updates == 4  # whole updates only
     assert found.total_steps == 3200
@@ -123,7 +128,7 @@ def test_the_clock_of_a_run_follows_its_configuration() -> None:
 
 @pytest.mark.parametrize(("simulator", "trained"), [("dials", True), ("untrained", False), ("gs", False)])
 def test_aips_are_trained_with_the_simulator_dials_only(simulator: str, trained: bool) -> None:
-    assert make_clock(small_config(f"run.simulator={simulator}"), Warehouse()).aips_are_trained == trained
+    assert clock_of(f"run.simulator={simulator}").aips_are_trained == trained
 
 
 @pytest.mark.parametrize(
@@ -131,4 +136,4 @@ def test_aips_are_trained_with_the_simulator_dials_only(simulator: str, trained:
 )
 def test_a_run_shorter_than_one_update_is_refused(steps: int, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        make_clock(small_config(f"run.steps={steps}"), Warehouse())
+        clock_of(f"run.steps={steps}")

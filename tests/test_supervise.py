@@ -12,6 +12,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -75,8 +76,9 @@ def start() -> Iterator[Start]:
     def start_one(argv: list[str] | str, /, **options: Any) -> "subprocess.Popen[bytes]":
         outer = {name: options.pop(name) for name in ("stdout", "stderr", "env") if name in options}
         under = options.pop("under", [])
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | outer
-        started.append(subprocess.Popen([*under, *command(argv, **options)], **pipes))
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | outer
+        process: subprocess.Popen[bytes] = subprocess.Popen([*under, *command(argv, **options)], **pipes)
+        started.append(process)
         return started[-1]
 
     yield start_one
@@ -490,7 +492,7 @@ def test_killing_the_wrapper_ends_the_child(start: Start, tmp_path: Path) -> Non
         process = start(f"echo $$ > {pids}; echo ready; {script}", **options)
         assert line_of(process) == "ready"
         process.kill()
-        eventually(lambda pids=pids: gone(*written(pids)))
+        eventually(partial(lambda pids: gone(*written(pids)), pids))
 
 
 def test_killing_the_parent_ends_the_wrapper_and_the_child(start: Start, tmp_path: Path) -> None:
@@ -540,8 +542,9 @@ def honcho(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]
             procfile += f"{name}: {sys.executable} wrapper.py {name}.json\n"
         (tmp_path / "Procfile").write_text(procfile)
         honcho = [str(Path(sys.executable).with_name("honcho")), "start"]
-        out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        started.append(subprocess.Popen(honcho, cwd=tmp_path, **out))
+        started.append(
+            subprocess.Popen(honcho, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        )
         return started[-1]
 
     yield start_all

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dials_async.distributed import status
+from dials_async.distributed.connection import Connection
 from dials_async.distributed.create import create
 from dials_async.distributed.learners import LearnerRole
 from dials_async.distributed.shard import Shard
@@ -21,12 +22,12 @@ HOST = socket.gethostname()
 ENDLESS = ("run.steps=100000000", "schedule.refresh_steps=100000000", "schedule.eval_steps=100000000")
 
 
-def versions(seen: status.Connection) -> list[int]:
+def versions(seen: Connection) -> list[int]:
     context = seen.context
     return [context.store.group_version(group.index) for group in context.groups]
 
 
-def moves_on(seen: status.Connection) -> bool:
+def moves_on(seen: Connection) -> bool:
     """Every group gets some versions further."""
     before = versions(seen)
     return eventually(lambda: all(now >= then + 3 for now, then in zip(versions(seen), before, strict=True)))
@@ -87,7 +88,7 @@ def test_learners_with_fixed_shares_have_those_groups_and_no_others(run: str) ->
         assert moves_on(seen)
 
 
-def owners(seen: status.Connection) -> dict[int, str | None]:
+def owners(seen: Connection) -> dict[int, str | None]:
     return {group["group"]: group["learner"] for group in status.gather(seen)["groups"]}
 
 
@@ -167,11 +168,11 @@ def test_a_second_one_stands_by_and_takes_over(kind: str, run: str) -> None:
         assert members.members[-1].error is None
 
 
-def claims(seen: status.Connection) -> dict[str, str]:
+def claims(seen: Connection) -> dict[str, str]:
     return dict(seen.registry.claims(seen.context.name))
 
 
-def doing(seen: status.Connection, name: str) -> str:
+def doing(seen: Connection, name: str) -> str:
     processes = seen.registry.processes(seen.context.name).values()
     return "".join(str(p.facts["doing"]) for p in processes if p.facts["name"] == name)
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from dials_async.domains.warehouse import Warehouse
+from dials_async.domains.registry import make_domain
 from dials_async.evaluation.evaluate import evaluate_both, evaluate_policies
 from dials_async.groups import make_groups
 from tests.rollout.contexts import random_weights, small_config
@@ -18,9 +18,10 @@ EPISODES, SEED, INDEX = 5, 3, 7
 def test_sampled_and_greedy_episodes_together_are_those_of_each_alone(
     side_by_side: int | None, threads: int
 ) -> None:
-    domain = Warehouse(side=2)
+    config = small_config("rollout.agents_per_group=2")
+    domain = make_domain(config.domain)
     domain.global_envs = side_by_side  # a simulator in a process steps one
-    groups = make_groups(small_config("rollout.agents_per_group=2"), domain)
+    groups = make_groups(config, domain)
     weights = [np.stack([random_weights((w.shape[1],), k) for k in range(len(w))]) for w in
                (group.initial_weights(1) for group in groups)]  # fmt: skip
     aips = [group.initial_aips(1) for group in groups]

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
 
 from dials_async.experiments import figures
 from dials_async.experiments.page import write_page
@@ -28,47 +30,54 @@ def drawn(folder: Path) -> dict[str, Figure]:
     return figures.draw(experiment, read_tables(folder), catalogue)
 
 
+def places(line: Line2D) -> np.ndarray:
+    return np.asarray(line.get_xdata())
+
+
+def heights(line: Line2D) -> np.ndarray:
+    return np.asarray(line.get_ydata(), float)
+
+
 def line(axes: Axes, label: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Places and values of the line of that name."""
     (found,) = [one for one in axes.get_lines() if one.get_label() == label]
-    return tuple(found.get_xdata()), tuple(found.get_ydata())
+    return tuple(places(found)), tuple(heights(found))
 
 
 def test_curves_are_means_over_seeds_and_bands_their_standard_error(written: Path) -> None:
     by_steps, by_time = drawn(written)["learning-warehouse-4"].axes
     lines = {line.get_label(): line for line in by_steps.get_lines()}
     for label, variant in (("slowly", "slow"), ("quickly", "fast")):
-        np.testing.assert_allclose(lines[label].get_xdata(), np.array(STEPS) / 1e6)
-        np.testing.assert_allclose(lines[label].get_ydata(), np.mean(RETURNS[variant], axis=0))
-    band = by_steps.collections[0].get_paths()[0].vertices[:, 1]
+        np.testing.assert_allclose(places(lines[label]), np.array(STEPS) / 1e6)
+        np.testing.assert_allclose(heights(lines[label]), np.mean(RETURNS[variant], axis=0))
+    band = np.asarray(by_steps.collections[0].get_paths()[0].vertices)[:, 1]
     error = np.std(RETURNS["slow"], axis=0, ddof=1) / 2**0.5
     assert band.max() == pytest.approx((np.mean(RETURNS["slow"], axis=0) + error).max())
     # Seeds took one and two minutes; the mean is drawn.
     (slow,) = [line for line in by_time.get_lines() if line.get_label() == "slowly"]
-    np.testing.assert_allclose(slow.get_xdata(), [0.0, 0.75, 1.5])
+    np.testing.assert_allclose(places(slow), [0.0, 0.75, 1.5])
 
 
 def test_scripted_policies_and_published_values_are_drawn_in(written: Path) -> None:
     by_steps, by_time = drawn(written)["learning-warehouse-4"].axes
-    heights = {float(line.get_ydata()[0]) for line in by_steps.get_lines() if len(set(line.get_xdata())) == 2}
-    assert {5.0, 13.0} <= heights
+    assert {5.0, 13.0} <= {heights(line)[0] for line in by_steps.get_lines() if len(set(places(line))) == 2}
     assert {text.get_text() for text in by_time.texts} == {"oldest", "DIALS, published"}
-    assert {text.xy[1] for text in by_time.texts} == {5.0, 13.0}
+    assert {text.xy[1] for text in by_time.texts if isinstance(text, Annotation)} == {5.0, 13.0}
 
 
 def test_scaling_shows_our_means_beside_the_published_ones(written: Path) -> None:
     catalogue, _ = small_catalogue()
     returns, hours = drawn(written)["scaling-warehouse"].axes
     slow, fast = returns.get_lines()[:2]  # the first variant of the list, then the other one
-    assert list(slow.get_xdata()) == list(fast.get_xdata()) == [4]
-    assert [*slow.get_ydata(), *fast.get_ydata()] == [5.0, 8.5]
+    assert list(places(slow)) == list(places(fast)) == [4]
+    assert [*heights(slow), *heights(fast)] == [5.0, 8.5]
     published = catalogue.published["warehouse", "dials"]
     assert line(returns, "DIALS, published, 4 M steps") == (published.agents, published.returns)
     assert line(hours, "DIALS, published, 4 M steps") == (published.agents, published.hours)
     assert line(returns, "best scripted policy") == ((4,), (5.0,))
-    assert hours.get_lines()[0].get_ydata()[0] == pytest.approx(90 / 3600)
+    assert heights(hours.get_lines()[0])[0] == pytest.approx(90 / 3600)
     # 90 CPU seconds, of rollouts and updates, shared by four cores
-    assert hours.get_lines()[1].get_ydata()[0] == pytest.approx(90 / 4 / 3600)
+    assert heights(hours.get_lines()[1])[0] == pytest.approx(90 / 4 / 3600)
 
 
 def test_a_run_that_only_measured_a_rate_is_projected_and_no_return_is_shown(written: Path) -> None:
@@ -78,8 +87,8 @@ def test_a_run_that_only_measured_a_rate_is_projected_and_no_return_is_shown(wri
     tables = read_tables(written)
     found = figures.draw(experiment, tables, catalogue)
     returns, hours = found["scaling-warehouse"].axes
-    assert [line.get_ydata()[0] for line in returns.get_lines()][:1] == [8.5]
-    assert hours.get_lines()[0].get_ydata()[0] == pytest.approx(10 * 90 / 3600)
+    assert [heights(line)[0] for line in returns.get_lines()][:1] == [8.5]
+    assert heights(hours.get_lines()[0])[0] == pytest.approx(10 * 90 / 3600)
     lines = found["learning-warehouse-4"].axes[0].get_lines()
     assert {"slowly", "quickly"}.isdisjoint({line.get_label() for line in lines})
     text = write_page(experiment, tables, catalogue, [], written).read_text()
@@ -103,13 +112,13 @@ def test_what_goes_agent_by_agent_is_shared_by_a_core_each() -> None:
 
 def test_lag_shows_return_and_throughput(written: Path) -> None:
     returns, rates = drawn(written)["lag-warehouse-4"].axes
-    assert list(returns.get_lines()[0].get_ydata()) == [5.0, 8.5]
-    assert rates.get_lines()[0].get_ydata()[0] == pytest.approx((8000 / 60 + 8000 / 120) / 2, rel=1e-5)
+    assert list(heights(returns.get_lines()[0])) == [5.0, 8.5]
+    assert heights(rates.get_lines()[0])[0] == pytest.approx((8000 / 60 + 8000 / 120) / 2, rel=1e-5)
 
 
 def test_refreshes_are_drops_of_the_cross_entropy(written: Path) -> None:
     (axes,) = drawn(written)["influence-warehouse-4"].axes
-    drops = [list(line.get_ydata()) for line in axes.get_lines() if len(line.get_xdata()) == 2]
+    drops = [list(heights(line)) for line in axes.get_lines() if len(places(line)) == 2]
     assert drops == [[1.4, 0.5]] * 2
 
 
@@ -121,22 +130,20 @@ def test_shares_of_time_add_up_to_one(written: Path) -> None:
 
 
 def test_fidelity_shows_each_agent_in_both_simulators_and_by_place(written: Path) -> None:
-    returns, places, _ = drawn(written)["fidelity-warehouse-4"].axes
+    returns, by_place, _ = drawn(written)["fidelity-warehouse-4"].axes
     points = returns.get_lines()[0]
-    assert list(points.get_xdata()) == [10, 11, 12, 13] * 2  # two seeds
-    assert list(points.get_ydata()) == [10, 12, 14, 16] * 2
-    np.testing.assert_allclose(places.images[0].get_array(), [[0.2, 0.3], [0.4, 0.5]])
+    assert list(places(points)) == [10, 11, 12, 13] * 2  # two seeds
+    assert list(heights(points)) == [10, 12, 14, 16] * 2
+    np.testing.assert_allclose(np.asarray(by_place.images[0].get_array()), [[0.2, 0.3], [0.4, 0.5]])
 
 
 def test_theory_shows_the_distance_the_bound_and_the_change(written: Path) -> None:
     distances, changes = drawn(written)["theory-warehouse-4"].axes
-    assert list(distances.get_lines()[0].get_xdata()) == [2, 3]
-    np.testing.assert_allclose(np.asarray(distances.get_lines()[0].get_ydata(), float), [0.2, 0.3])
+    assert list(places(distances.get_lines()[0])) == [2, 3]
+    np.testing.assert_allclose(heights(distances.get_lines()[0]), [0.2, 0.3])
     measured, bound = changes.get_lines()[:2]
-    np.testing.assert_allclose(
-        np.asarray(measured.get_ydata(), float), [0.1] * 2
-    )  # means of |-0.2|, |-0.1|, 0, 0.1
-    np.testing.assert_allclose(bound.get_ydata(), [1010.0, 1515.0])
+    np.testing.assert_allclose(heights(measured), [0.1] * 2)  # means of |-0.2|, |-0.1|, 0, 0.1
+    np.testing.assert_allclose(heights(bound), [1010.0, 1515.0])
 
 
 def test_equal_tables_give_equal_files(written: Path, tmp_path: Path) -> None:

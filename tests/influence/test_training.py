@@ -52,7 +52,7 @@ def make_dataset(delay: int, noise: float = 0.1, episodes: int = 60, steps: int 
     before[:, delay:] = bits[:, : steps - delay]
     first, second = before[..., 0] + before[..., 1], 2 * before[..., 4]
     influence = np.stack([first, second], axis=-1).astype(np.uint8)
-    wrong = rng.random(influence.shape) < noise
+    wrong = np.asarray(rng.random(influence.shape) < noise)
     influence[wrong] = rng.integers(0, N_CLASSES, int(wrong.sum()))
     return Dataset(bits, influence)
 

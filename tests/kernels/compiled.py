@@ -41,7 +41,7 @@ def set_bits(row: NDArray[np.uint8], indices: NDArray[np.int64]) -> None:
 
 
 @jit
-def fused(a: float, b: float, c: float) -> float:
+def fused(a: np.float32, b: np.float32, c: np.float32) -> float:
     return fma(a, b, c)
 
 

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -128,14 +129,21 @@ def test_all_orders_of_four_elements_are_equally_likely() -> None:
     ],
 )
 def test_seeds_are_the_same_on_every_machine_and_in_every_version(
-    arguments: tuple[int, str, *tuple[int, ...]], seed: int
+    arguments: tuple[Any, ...], seed: int
 ) -> None:
     """Other values would change every run that was ever reported."""
     assert seed64(*arguments) == seed
 
 
 def test_every_argument_changes_the_seed() -> None:
-    variants = [(1, "a", 2, 3), (2, "a", 2, 3), (1, "b", 2, 3), (1, "a", 3, 2), (1, "a", 23), (1, "a", 2)]
+    variants: list[tuple[Any, ...]] = [
+        (1, "a", 2, 3),
+        (2, "a", 2, 3),
+        (1, "b", 2, 3),
+        (1, "a", 3, 2),
+        (1, "a", 23),
+        (1, "a", 2),
+    ]
     assert len({seed64(*arguments) for arguments in variants}) == len(variants)
 
 

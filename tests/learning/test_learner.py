@@ -73,7 +73,7 @@ def test_other_experience_gives_other_weights(expected: np.ndarray) -> None:
     """The control of the tests above."""
 
     def richer(messages: list[Experience]) -> list[tuple[int, bytes]]:
-        return honest([replace(m, rewards=m.actions.astype(np.float32) / 10) for m in messages])
+        return honest([replace(m, rewards=np.float32(0.1) * m.actions.astype(np.float32)) for m in messages])
 
     context = ready()
     learn(context, richer)
@@ -215,7 +215,7 @@ def test_a_well_formed_forgery_is_a_dead_letter_and_never_other_weights(
         first = messages[0]
         if first.update:
             return honest(messages)
-        changed = {
+        changed: dict[str, Any] = {
             name: np.full_like(first.rewards, value) if name == "rewards" else value
             for name, value in change.items()
         }

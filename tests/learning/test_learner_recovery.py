@@ -1,8 +1,9 @@
 """A learner when something got lost, or somebody else commits: it asks again, and follows the store."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import cast
 
 import numpy as np
 import pytest
@@ -22,14 +23,23 @@ from .experience import final_weights, honest, lags_used, ready, simulate
 class _Interruptible(MemoryConsumer):
     """A consumer whose connection can be said to have been lost."""
 
-    interruptions = 0  # type: ignore[assignment]
+    losses = 0
+
+    @property
+    def interruptions(self) -> int:
+        return self.losses
 
 
 class _InterruptibleBroker(MemoryBroker):
-    def consumer(self, queues: Iterable[str], prefetch: int) -> _Interruptible:  # type: ignore[override]
-        plain = super().consumer(list(queues), prefetch)
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[_Interruptible] = []
+
+    def consumer(self, queues: Sequence[str], prefetch: int) -> MemoryConsumer:
+        plain = super().consumer(queues, prefetch)
         plain.__class__ = _Interruptible
-        return plain  # type: ignore[return-value]
+        self.made.append(cast(_Interruptible, plain))
+        return plain
 
 
 def serve(context: RunContext, tasks: Consumer, threads: list[threading.Thread]) -> None:
@@ -81,11 +91,9 @@ def test_lost_tasks_are_asked_for_again_after_a_silence(
 def test_a_lost_connection_is_answered_by_asking_for_what_is_missing_at_once(
     lag: int, expected: np.ndarray
 ) -> None:
-    context = ready(f"rollout.max_policy_lag={lag}", broker=_InterruptibleBroker())
+    broker = _InterruptibleBroker()
+    context = ready(f"rollout.max_policy_lag={lag}", broker=broker)
     tasks = context.broker.consumer([QUEUES.rollout_tasks], prefetch=1)
-    consumers: list[_Interruptible] = []
-    make = context.broker.consumer
-    context.broker.consumer = lambda *a: consumers.append(make(*a)) or consumers[-1]  # type: ignore[assignment,func-returns-value,method-assign]
     learner = GroupLearner(context, context.groups[0])
     with running(context, learner.run) as thread:
         # Given that one of the tasks of the first update was served before all else got lost
@@ -93,7 +101,7 @@ def test_a_lost_connection_is_answered_by_asking_for_what_is_missing_at_once(
         publish(context, first, 0)
         assert eventually(lambda: not any(context.broker.depth(QUEUES.experience(a)) for a in range(4)))
         # When the connection is there again
-        consumers[0].interruptions = 1
+        broker.made[1].losses = 1
         again = lose(tasks, 2 * (lag + 1) - 1)
         # Then the others are asked for, that one is not
         assert first not in again

@@ -1,5 +1,7 @@
 """The compiled PPO update against the one in torch, and the objective sample by sample."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -93,21 +95,18 @@ def test_scratch_of_another_agent_changes_nothing(kind: str) -> None:
     problem, other = make_problem(kind), make_problem(kind, seed=5)
     clean = update(ppo.update_agent, problem)
     used = update(ppo.update_agent, other).scratch
-    again = update(ppo.update_agent, _Reusing(problem, used))
+    again = update(ppo.update_agent, _Reusing(**vars(problem), used=used))
     assert np.array_equal(clean.parameters, again.parameters)
 
 
-class _Reusing:
+@dataclass(frozen=True)
+class _Reusing(Problem):
     """A problem that is learnt with the scratch of another."""
 
-    def __init__(self, problem: Problem, scratch: Scratch) -> None:
-        self._problem, self._scratch = problem, scratch
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._problem, name)
+    used: Scratch
 
     def scratch(self) -> Scratch:
-        return self._scratch
+        return self.used
 
 
 @pytest.mark.parametrize("clip", [0.05, 0.2])

@@ -1,5 +1,7 @@
 """Value targets and advantages: by hand, as GAE, and as the correction for old experience defines them."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -115,7 +117,7 @@ def test_at_other_ratios_the_targets_are_those_of_v_trace_with_lambda(
         for t in range(batch.steps):
             total = 0.0
             for k in range(t, batch.steps):
-                total += (gamma * lam) ** (k - t) * np.prod(rho[t:k]) * rho[k] * deltas[k]
+                total += (gamma * lam) ** (k - t) * math.prod(rho[t:k]) * rho[k] * deltas[k]
             corrections.append(total)
             assert found[episode, t] == pytest.approx(float(batch.values[episode, t]) + total, abs=2e-5)
         for t, following in enumerate([*corrections[1:], 0.0]):

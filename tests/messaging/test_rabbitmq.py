@@ -150,7 +150,10 @@ def test_close_ends_by_itself_when_the_server_is_silent(server: RabbitServer) ->
     server.process.send_signal(signal.SIGSTOP)
     try:
         with ThreadPoolExecutor(2) as pool:
-            calls = [pool.submit(broker.publish, queue, b"x"), pool.submit(consumer.receive, NEVER_S)]
+            calls: list[Future[object]] = [
+                pool.submit(broker.publish, queue, b"x"),
+                pool.submit(consumer.receive, NEVER_S),
+            ]
             time.sleep(0.3)
             start = time.monotonic()
             consumer.close()
@@ -382,7 +385,9 @@ def test_many_threads_publish_through_one_broker(other: RabbitBroker) -> None:
     queue = declared(other, max_messages=10_000, max_bytes=10**9)
     body = bytes(50_000)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: [other.publish(queue, body) for _ in range(50)], range(8)))
+        sent = [pool.submit(other.publish, queue, body) for _ in range(400)]
+        for each in sent:
+            each.result()
     assert other.depth(queue) == 400
     assert sum(map(len, bodies(other.consumer([queue], 20), 400))) == 400 * len(body)
 

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -51,8 +52,8 @@ def test_task_ids_are_readable_and_differ_between_kinds_groups_updates_and_indic
         {"aip_version": 2**60},
         {"origin": ORIGIN._replace(run="")},
         {"origin": ORIGIN._replace(life="two\nlines")},
-        {"origin": ORIGIN._replace(configuration=3)},
-        {"origin": ORIGIN._replace(numerics=None)},
+        {"origin": ORIGIN._replace(configuration=cast(str, 3))},
+        {"origin": ORIGIN._replace(numerics=cast(str, None))},
     ],
 )
 def test_a_task_that_makes_no_sense_is_neither_encoded_nor_decoded(change: dict[str, object]) -> None:
@@ -134,8 +135,8 @@ def _with(name: str, index: object, value: float) -> Experience:
         (replace(make_experience(), worker="w" * 201), "worker"),
         (replace(make_experience(), made_at=float("nan")), "made_at"),
         (replace(make_experience(), made_at=-1.0), "made_at"),
-        (replace(make_experience(), made_at=12), "made_at"),  # type: ignore[arg-type]
-        (replace(make_experience(), rewards=np.zeros((3, 5))), "rewards"),
+        (replace(make_experience(), made_at=12), "made_at"),
+        (replace(make_experience(), rewards=cast(Any, np.zeros((3, 5)))), "rewards"),
         (replace(make_experience(), actions=np.zeros((3, 4), np.uint8)), "actions"),
         (replace(make_experience(), observations=np.zeros((3, 6), np.uint8)), "observations"),
         (replace(make_experience(), observations=np.zeros((0, 6, 2), np.uint8)), "observations"),

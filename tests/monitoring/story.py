@@ -106,8 +106,8 @@ class Story:
         # The keeper may not have answered the last scrape: then there is no value to compare with yet.
         (before,) = by("", self.until("dials_run_committed_steps")).values()
         self.until(f"dials_run_committed_steps > {before}")
-        for server in ("broker", "store"):
-            self.until(f"dials_{server}_up == 1 and dials_{server}_reconnects_total > 0")
+        for name in ("broker", "store"):
+            self.until(f"dials_{name}_up == 1 and dials_{name}_reconnects_total > 0")
         self.end = time.time() + EVERY_S  # a step later at the latest, whoever asks for a range sees that too
 
     def start(self, *kinds: str) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dials_async.config import load_config
-from dials_async.domains.warehouse import Warehouse
+from dials_async.domains.registry import make_domain
 from dials_async.groups import make_groups
 from dials_async.networks.initial import initial_parameters
 from dials_async.networks.layout import GRU, MLP, Shape, split
@@ -46,7 +46,7 @@ def test_parameters_are_a_function_of_shape_and_seed(last_gain: float | None) ->
 
 @pytest.mark.parametrize("agents_per_group", [1, 2, 3])
 def test_an_agent_starts_with_the_same_networks_in_every_group(agents_per_group: int) -> None:
-    domain = Warehouse(side=2)
+    domain = make_domain({"name": "warehouse", "side": 2})
 
     def by_agent(wanted: int) -> dict[int, tuple[bytes, bytes]]:
         config = load_config("warehouse-4", [f"rollout.agents_per_group={wanted}"])

@@ -128,7 +128,8 @@ def test_an_aip_reads_the_first_bits_of_the_observation_alone() -> None:
         streams = stream_seeds(np.array([5], np.uint64), n)
         sample_influence(shape, 3, parameters, pack(longer), streams, make_memory(shape, 1, n), influence)
         drawn.append(influence)
-    assert np.array_equal(*drawn)
+    first, second = drawn
+    assert np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("n", [3, 4, 25, 100])

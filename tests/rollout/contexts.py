@@ -15,7 +15,7 @@ from dials_async.messaging.broker import Consumer, Delivery, QueueNames
 from dials_async.messaging.memory import MemoryBroker
 from dials_async.messaging.schema import Origin
 from dials_async.run_context import RunContext
-from dials_async.store.base import AipState, GroupState, KeepRules, Store
+from dials_async.store.base import AipState, GroupState, KeepRules
 from dials_async.store.memory import MemoryStore
 from dials_async.store.participants import UNKNOWN
 
@@ -52,7 +52,7 @@ def small_config(*settings: str) -> Config:
 
 def make_context(
     *settings: str,
-    store: Store | None = None,
+    store: MemoryStore | None = None,
     rules: KeepRules | None = None,
     queue_length: int = 1000,
     broker: MemoryBroker | None = None,

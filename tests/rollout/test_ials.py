@@ -44,7 +44,7 @@ def networks_of(group: Group) -> tuple[np.ndarray, np.ndarray]:
 
 
 def same(first: Episodes, second: Episodes) -> bool:
-    return all(map(np.array_equal, first, second))
+    return all(np.array_equal(getattr(first, name), getattr(second, name)) for name in Episodes._fields)
 
 
 @pytest.mark.parametrize("item_ages", ["false", "true"])
@@ -57,7 +57,7 @@ def test_the_fused_kernel_equals_the_vectorised_path_bit_for_bit(
     domain, (group,) = setup(
         f"policy.network={policy}", f"aip.network={aip}", f"domain.item_ages={item_ages}"
     )
-    stepwise = StepwiseWarehouse(side=2, item_ages=item_ages == "true")
+    stepwise: Any = StepwiseWarehouse(side=2, item_ages=item_ages == "true")
     actors, aips = networks_of(group)
     # When both run the same task
     fused = IalsRollout(domain, group, N_EPISODES, run_seed=1).run(actors, aips, 3, 1)
@@ -161,8 +161,8 @@ def test_items_go_where_the_aip_says_that_a_neighbour_stands(stepwise: bool) -> 
         logits[0] = [0, 100, 0, 0]
     middle = int(SLOT_OF_INFLUENCE[0, 1])
     # When episodes are run
-    domain = StepwiseWarehouse(side=2) if stepwise else domain
-    episodes = IalsRollout(domain, group, 20, run_seed=1).run(actors, aips, 0, 0)
+    simulated: Any = StepwiseWarehouse(side=2) if stepwise else domain
+    episodes = IalsRollout(simulated, group, 20, run_seed=1).run(actors, aips, 0, 0)
     items = unpack(episodes.observations, 37)[..., 25:].astype(bool)
     own = unpack(episodes.observations, 37)[..., :25].argmax(axis=-1)
     # Then an item there never survives a step (unless a new one comes, at 2 percent), all others do

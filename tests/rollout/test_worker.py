@@ -171,7 +171,7 @@ def test_a_bad_task_goes_to_the_dead_letters_and_the_worker_goes_on(
 @pytest.mark.parametrize(
     "pins", [{"policy_versions": (0,), "aip_version": 2}, {"policy_versions": (2,), "aip_version": 0}]
 )
-def test_an_outdated_task_is_acknowledged_and_the_worker_goes_on(pins: dict[str, object]) -> None:
+def test_an_outdated_task_is_acknowledged_and_the_worker_goes_on(pins: dict[str, Any]) -> None:
     """A copy of a task whose update was committed long ago: nobody wants its experience any more."""
     context = ready(make_context(rules=KeepRules(keep_last=1, keep_last_aips=1)), versions=3)
     publish(context, replace(TASK, **pins), replace(TASK, policy_versions=(2,), aip_version=2))

@@ -19,7 +19,7 @@ from dials_async.evaluation.evaluator import Evaluator
 from dials_async.learning.learner import GroupLearner
 from dials_async.runtime import training
 from dials_async.runtime.embedded import EmbeddedRun
-from dials_async.runtime.folder import create_run
+from dials_async.runtime.folder import create_run, read_config
 from dials_async.runtime.results import weights_sha256
 from tests.runtime.small import (
     DEADLINE_S,
@@ -248,8 +248,14 @@ def test_a_run_without_any_good_checkpoint_is_refused() -> None:
 # --- Processes --------------------------------------------------------------------------------------------
 
 #: Long enough that a signal after the first checkpoint finds it at work: 80 updates of larger batches.
-PROCESS = (*SMALL, "run.steps=256000", "rollout.episodes_per_task=16", "schedule.refresh_steps=100000")
-PROCESS = (*PROCESS, "schedule.eval_steps=64000", "runtime.checkpoint_seconds=0.2")
+PROCESS = (
+    *SMALL,
+    "run.steps=256000",
+    "rollout.episodes_per_task=16",
+    "schedule.refresh_steps=100000",
+    "schedule.eval_steps=64000",
+    "runtime.checkpoint_seconds=0.2",
+)
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +312,7 @@ def test_a_run_killed_twice_ends_as_one_that_was_not(
     # Then no file is there that should not be, and those that are there are whole
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     assert names <= {"config.toml", "metrics.csv", "refreshes.csv", "checkpoints", "live.json"}
-    assert training.read_config(folder) == small_config(*PROCESS)
+    assert read_config(folder) == small_config(*PROCESS)
     # And a resume ends as if nothing had happened
     assert_same(training.resume(folder, None, None, "", watching=training.QUIETLY), undisturbed)
 

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from dials_async.store.base import AipState, Array, GroupState, Store, StoreSnapshot
+
+AnyStore = TypeVar("AnyStore", bound=Store)
 
 LONG_S = 60.0  # never reached by a test that passes
 NEVER_S = 600.0  # patience, and waits, that only something else may end
@@ -31,7 +33,7 @@ def aip_state(version: int) -> AipState:
     return AipState(version, 1000 * version, arrays, {"ce_after": 0.5 - version})
 
 
-def filled(store: Store, versions: int = 6) -> Store:
+def filled(store: AnyStore, versions: int = 6) -> AnyStore:
     """Two groups, AIPs and records."""
     for version in range(versions):
         store.commit_group(group_state(version, 0), ("refresh", "evaluation") if version % 3 == 0 else ())

@@ -45,7 +45,7 @@ store.close()
 
 def lose_answers(monkeypatch: pytest.MonkeyPatch, store: RedisStore, between: Callable[[], None]) -> None:
     """The next script is carried out, but its answer is lost; ``between`` comes before the next try."""
-    script, lost = store._link.client.evalsha, []
+    script, lost = store._link.client.evalsha, list[Any]()
 
     def evalsha(*arguments: Any) -> Any:
         answer = script(*arguments)
@@ -242,7 +242,7 @@ def test_a_restore_whose_answer_was_lost_is_a_success(
     source = RedisStore(redis_server.url, f"{run}-source", KeepRules())
     snapshot = filled(source).snapshot()
     source.close()
-    store, lost = open_store(), []
+    store, lost = open_store(), list[Any]()
     execute = redis.client.Pipeline.execute
 
     def lossy(pipe: Any, *arguments: Any) -> Any:

@@ -30,7 +30,7 @@ def test_what_is_committed_is_what_is_read(store: Store) -> None:
     assert state is not None
     assert (state.group, state.version, state.steps_per_agent) == (3, 1, 100)
     assert dict(state.meta) == {"updates": 1, "rate": 0.1, "rng": "1"}
-    assert {k: (a.dtype, a.shape) for k, a in state.arrays.items()} == {
+    assert {k: (a.dtype.type, a.shape) for k, a in state.arrays.items()} == {
         "weights": (np.float32, (2, 300)),
         "adam_m": (np.float32, (2, 300)),
         "flag": (np.bool_, ()),

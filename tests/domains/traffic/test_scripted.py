@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from dials_async.domains.registry import make_domain
 from dials_async.domains.traffic.domain import Traffic
 from dials_async.domains.traffic.network import SPACING_M
 from dials_async.domains.traffic.rules import EW_GREEN, JUNCTION_M, KEEP, LANE_M, NS_GREEN, SWITCH
@@ -135,7 +136,7 @@ def test_max_pressure_counts_cars_before_the_light_less_those_behind_it(side: in
 
 def test_they_rank_as_measured() -> None:
     # Eight fixed episodes each, on 2 x 2; over 30 episodes: 142, 172, 178, 198, and 200 for fixed-time.
-    domain = Traffic(2)
+    domain = make_domain({"name": "traffic", "side": 2})
     with ThreadPoolExecutor(2) as pool:
         returns = {name: run_scripted(domain, name, 8, 1, pool).mean() for name in POLICIES}
     assert returns["random"] < returns["actuated"] < returns["max-pressure"] < returns["sotl"]

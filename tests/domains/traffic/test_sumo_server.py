@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -94,7 +95,7 @@ def test_a_sumo_that_is_killed_while_it_starts_is_no_error_of_its_options(tmp_pa
 
 def test_a_port_that_somebody_else_took_meanwhile_is_left_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given: a port that was free and is not any more.
-    with sumo_server.socket.socket() as other:
+    with socket.socket() as other:
         other.bind(("", 0))
         taken = other.getsockname()[1]
         free, ports = sumo_server._free_port(), iter([taken])

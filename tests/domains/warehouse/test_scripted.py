@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from dials_async.domains.registry import make_domain
 from dials_async.domains.warehouse import Warehouse
 from dials_async.domains.warehouse.layout import EPISODE_STEPS
 from dials_async.errors import ConfigError
@@ -109,7 +110,9 @@ def test_returns_at_4_agents_are_the_known_ones(policy: str, expected: float) ->
 
     Four standard errors are passed by chance in 6e-5 of fresh seeds; 0.15 is for the error of the reference.
     """
-    returns = run_scripted(Warehouse(side=2), policy, 400, run_seed=0).mean(axis=0)
+    returns = run_scripted(make_domain({"name": "warehouse", "side": 2}), policy, 400, run_seed=0).mean(
+        axis=0
+    )
     assert abs(returns.mean() - expected) < 4 * returns.std(ddof=1) / 20 + 0.15
 
 
