@@ -6,7 +6,17 @@ Everything heavy is imported inside the commands: ``dials --help`` answers at on
 import click
 
 from dials_async import __version__
-from dials_async.cli import chaos, dashboard, distributed, experiment, look, measure, train, validate
+from dials_async.cli import (
+    chaos,
+    dashboard,
+    dead_letters,
+    distributed,
+    experiment,
+    look,
+    measure,
+    train,
+    validate,
+)
 from dials_async.cli.shared import OneLineErrors
 
 
@@ -33,6 +43,7 @@ for command in (
         measure.bench,
     ),
     *(distributed.init, distributed.worker, distributed.status, distributed.forget),
+    dead_letters.dead_letters,
     experiment.experiment,
     *(distributed.server, distributed.supervise, chaos.chaos, validate.validate, dashboard.dashboard),
 ):

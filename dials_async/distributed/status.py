@@ -196,7 +196,8 @@ def reasons(status: Mapping[str, Any]) -> list[str]:
         found.append("no keeper: no checkpoints on disk, no report ('dials worker keeper')")
     if status["dead_letters"]:
         found.append(
-            f"{status['dead_letters']} dead letters: malformed messages, kept in the dead-letter queue"
+            f"{status['dead_letters']} dead letters: rejected messages "
+            f"('dials dead-letters {status['run']}' says why)"
         )
     found += [f"refused {reason}" for reason in status["refused"]]
     found += [f"an entry of processes in Redis is damaged: {reason}" for reason in status["damaged"]]

@@ -1,12 +1,23 @@
 """How our queues look in RabbitMQ, the dead letters among them: valid on 3.10 and on 4.x alike."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from pika.exceptions import NackError, UnroutableError
 
-from dials_async.messaging.broker import MAX_DEAD_LETTER_BYTES, MAX_DEAD_LETTERS, DeadLetter, QueueNames
+from dials_async.messaging.broker import (
+    CUT,
+    FULL,
+    MAX_DEAD_LETTER_BYTES,
+    MAX_DEAD_LETTERS,
+    NO_QUEUE,
+    DeadLetter,
+    QueueNames,
+)
 
 DEAD_EXCHANGE = "dials.dead"
 
@@ -21,6 +32,11 @@ MAX_DEAD_BODY_BYTES = 1024 * 1024
 
 #: The headers of a message have to fit in one frame of 128 KiB.
 MAX_REASON = 4000
+
+_TRANSIENT = 1
+
+#: Not written to disk: it can all be made again, and costs the broker a quarter.
+TRANSIENT = pika.BasicProperties(delivery_mode=_TRANSIENT)
 
 _QUEUE, _REASON, _BYTES = "dials-queue", "dials-reason", "dials-bytes"
 
@@ -72,15 +88,11 @@ def declare_dead(channel: BlockingChannel, queue: str) -> int:
     return count
 
 
-def transient(headers: Mapping[str, Any] | None = None) -> pika.BasicProperties:
-    """Not written to disk: it can all be made again, and costs the broker a quarter."""
-    return pika.BasicProperties(delivery_mode=1, headers=headers)
-
-
-def dead_letter_headers(letter: DeadLetter) -> dict[str, Any]:
+def dead_letter_properties(letter: DeadLetter) -> pika.BasicProperties:
     """What AMQP has no place for in the message itself."""
     reason = letter.reason[:MAX_REASON].encode("utf-8", "replace").decode("utf-8")
-    return {_QUEUE: letter.queue, _REASON: reason, _BYTES: len(letter.body)}
+    headers = {_QUEUE: letter.queue, _REASON: reason, _BYTES: letter.n_bytes}
+    return pika.BasicProperties(delivery_mode=_TRANSIENT, headers=headers, timestamp=int(letter.at))
 
 
 def read_dead_letters(connection: BlockingConnection, queue: str) -> list[DeadLetter]:
@@ -92,14 +104,67 @@ def read_dead_letters(connection: BlockingConnection, queue: str) -> list[DeadLe
         method, properties, body = channel.basic_get(queue, auto_ack=False)
         if method is None:
             break
-        letters.append(_letter(body, properties.headers or {}))
+        letters.append(_letter(body, properties))
     channel.close()  # gives all of them back, to where they were
     return letters
 
 
-def _letter(body: bytes, headers: Mapping[str, Any]) -> DeadLetter:
+def requeue_dead_letters(
+    connection: BlockingConnection, queue: str, known: Collection[str], publishes: Callable[[str], None]
+) -> Counter[str]:
+    """Publish the dead letters in ``queue`` to where they came from, if that is ``known``; oldest first.
+
+    ``publishes`` is told the queue of each that RabbitMQ has there. Returns how many stay, by the reason why.
+    """
+    channel = connection.channel()
+    channel.confirm_delivery()
+    left: Counter[str] = Counter()
+    for _ in range(declare_dead(channel, queue)):  # not for ever: what is bad still will be back at once
+        method, properties, body = channel.basic_get(queue, auto_ack=False)
+        if method is None:
+            break
+        letter = _letter(body, properties)
+        why = _try_again(channel, letter, known)
+        if why:
+            left[why] += 1
+            continue
+        publishes(letter.queue)
+        channel.basic_ack(method.delivery_tag)
+    channel.close()  # gives the others back, to where they were
+    return left
+
+
+def drop_dead_letters(channel: BlockingChannel, queue: str) -> int:
+    """Delete the dead letters in ``queue``; how many."""
+    declare_dead(channel, queue)
+    count: int = channel.queue_purge(queue).method.message_count
+    return count
+
+
+def _try_again(channel: BlockingChannel, letter: DeadLetter, known: Collection[str]) -> str:
+    """Publish ``letter`` to its queue on a ``channel`` that confirms; why not, or ""."""
+    if letter.queue not in known:  # else who forges a header has us write to any queue
+        return NO_QUEUE
+    if len(letter.body) != letter.n_bytes:
+        return CUT
+    try:
+        channel.basic_publish("", letter.queue, letter.body, TRANSIENT, mandatory=True)
+    except UnroutableError:
+        return NO_QUEUE
+    except NackError:
+        return FULL
+    return ""
+
+
+def _letter(body: bytes, properties: pika.BasicProperties) -> DeadLetter:
+    headers: Mapping[str, Any] = properties.headers or {}
     if _QUEUE in headers:
-        return DeadLetter(str(headers[_QUEUE]), body, str(headers.get(_REASON, "")))
+        at, n_bytes = properties.timestamp or 0, headers.get(_BYTES)
+        known = n_bytes if type(n_bytes) is int and n_bytes >= len(body) else len(body)
+        return DeadLetter(str(headers[_QUEUE]), body, str(headers.get(_REASON, "")), float(at), known)
     # The broker put it there: somebody else's consumer rejected it without a word.
-    deaths = headers.get("x-death") or [{}]
-    return DeadLetter(str(deaths[0].get("queue", "")), body, str(deaths[0].get("reason", "")))
+    deaths = headers.get("x-death")
+    death = deaths[0] if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else {}
+    when = death.get("time")
+    at = when.timestamp() if isinstance(when, datetime) else 0.0
+    return DeadLetter(str(death.get("queue", "")), body, str(death.get("reason", "")), at, len(body))

@@ -1,6 +1,6 @@
 """The broker port: bounded queues with acknowledgement, as RabbitMQ offers them and memory imitates them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -61,11 +61,33 @@ class Delivery:
 
 
 class DeadLetter(NamedTuple):
-    """A rejected message and why it was rejected."""
+    """A rejected message and why it was rejected. Nothing of it is checked: anybody may have made it."""
 
     queue: str
+    """Where it came from."""
     body: bytes
+    """All of it, or its beginning: a broker may cut what is long."""
     reason: str
+    at: float
+    """When it was rejected, Unix time in seconds by the clock of who did; 0.0: not known."""
+    n_bytes: int
+    """Of the message as it was."""
+
+
+class Requeued(NamedTuple):
+    """What became of the dead letters that were to go back to their queues."""
+
+    published: int
+    left: Mapping[str, int]
+    """Of those that stay: how many, by the reason why."""
+
+
+#: Why a dead letter stays one.
+NO_QUEUE, CUT, FULL = (
+    "the queue that it came from is none of this run",
+    "only its beginning was kept",
+    "its queue is full",
+)
 
 
 class Consumer(Protocol):
@@ -146,16 +168,23 @@ class Broker(Protocol):
         """Ready messages: published, not in flight. Raises BrokerError if it was never declared."""
         ...
 
-    def purge(self, queue: str) -> None:
-        """Drop the ready messages. Raises BrokerError if it was never declared."""
-        ...
-
     def dead_letters(self) -> list[DeadLetter]:
         """The newest rejected messages, oldest first; they stay. A broker may cut a long body."""
         ...
 
     def dead_letter_count(self) -> int:
         """How many dead letters there are; cheap."""
+        ...
+
+    def requeue_dead_letters(self) -> Requeued:
+        """Put each back at the end of the queue that it came from, if that was declared here; oldest first.
+
+        It ceases to be a dead letter once that queue has it. Those that come meanwhile are not looked at.
+        """
+        ...
+
+    def drop_dead_letters(self) -> int:
+        """Delete all that are there; how many."""
         ...
 
     @property

@@ -29,22 +29,23 @@ MAX_FIELDS = 64
 #: Counts end up in JSON, where integers are exact up to here.
 MAX_INTEGER = 2**53
 
-_CRC_BYTES = 4
+#: Of the checksum at the end of every message.
+CRC_BYTES = 4
 
 
 def seal(values: dict[str, Any]) -> bytes:
     """The message with these fields. Raises BadMessageError if it is too long."""
-    packed: bytes = msgpack.packb({"schema": SCHEMA_VERSION, **values, "crc": bytes(_CRC_BYTES)})
+    packed: bytes = msgpack.packb({"schema": SCHEMA_VERSION, **values, "crc": bytes(CRC_BYTES)})
     require(len(packed) <= MAX_MESSAGE_BYTES, f"message of {len(packed)} bytes, limit {MAX_MESSAGE_BYTES}")
-    content = packed[:-_CRC_BYTES]
-    return content + zlib.crc32(content).to_bytes(_CRC_BYTES, "big")
+    content = packed[:-CRC_BYTES]
+    return content + zlib.crc32(content).to_bytes(CRC_BYTES, "big")
 
 
 def unseal(body: bytes, keys: tuple[str, ...]) -> dict[str, Any]:
     """The fields of the message, exactly ``keys``, of unchecked type. Raises BadMessageError."""
     require(len(body) <= MAX_MESSAGE_BYTES, f"message of {len(body)} bytes, limit {MAX_MESSAGE_BYTES}")
-    crc = zlib.crc32(memoryview(body)[:-_CRC_BYTES]).to_bytes(_CRC_BYTES, "big")
-    require(body[-_CRC_BYTES:] == crc, "checksum does not fit: damaged, or not a message of ours")
+    crc = zlib.crc32(memoryview(body)[:-CRC_BYTES]).to_bytes(CRC_BYTES, "big")
+    require(body[-CRC_BYTES:] == crc, "checksum does not fit: damaged, or not a message of ours")
     try:
         values = msgpack.unpackb(
             body, object_pairs_hook=_unique, max_map_len=MAX_FIELDS, max_array_len=MAX_LIST, max_ext_len=0

@@ -2,17 +2,20 @@
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dials_async.errors import BrokerError, QueueFullError
 from dials_async.messaging.broker import (
+    FULL,
     MAX_DEAD_LETTER_BYTES,
     MAX_DEAD_LETTERS,
     MAX_QUEUE_BYTES,
+    NO_QUEUE,
     DeadLetter,
     Delivery,
+    Requeued,
 )
 from dials_async.messaging.envelope import MAX_MESSAGE_BYTES
 
@@ -93,14 +96,7 @@ class MemoryBroker:
             raise BrokerError(f"queue {queue}: message of {len(body)} bytes, limit {MAX_MESSAGE_BYTES}")
         with self.lock:
             self.require_open()
-            target = self.queue(queue)
-            full = len(target.ready) >= target.max_messages
-            if full or target.ready_bytes + len(body) > target.max_bytes:
-                raise QueueFullError(f"queue {queue} is full: {len(target.ready)} messages wait")
-            self._sequence += 1
-            target.ready.append(_Message(self._sequence, body))
-            target.ready_bytes += len(body)
-            target.wake()
+            self._put(queue, body)
 
     def consumer(self, queues: Sequence[str], prefetch: int) -> "MemoryConsumer":
         """See Broker."""
@@ -119,14 +115,6 @@ class MemoryBroker:
             self.require_open()
             return len(self.queue(queue).ready)
 
-    def purge(self, queue: str) -> None:
-        """See Broker."""
-        with self.lock:
-            self.require_open()
-            target = self.queue(queue)
-            target.ready.clear()
-            target.ready_bytes = 0
-
     def dead_letters(self) -> list[DeadLetter]:
         """See Broker."""
         with self.lock:
@@ -138,6 +126,26 @@ class MemoryBroker:
         with self.lock:
             self.require_open()
             return len(self.dead)
+
+    def requeue_dead_letters(self) -> Requeued:
+        """See Broker."""
+        left: Counter[str] = Counter()
+        with self.lock:
+            self.require_open()
+            letters = self._take_dead_letters()
+            for letter in letters:
+                try:
+                    self._put(letter.queue, letter.body)
+                except BrokerError as error:
+                    left[FULL if isinstance(error, QueueFullError) else NO_QUEUE] += 1
+                    self.bury(letter)
+        return Requeued(len(letters) - left.total(), left)
+
+    def drop_dead_letters(self) -> int:
+        """See Broker."""
+        with self.lock:
+            self.require_open()
+            return len(self._take_dead_letters())
 
     @property
     def connected(self) -> bool:
@@ -186,6 +194,22 @@ class MemoryBroker:
         while len(self.dead) > MAX_DEAD_LETTERS or self._dead_bytes > MAX_DEAD_LETTER_BYTES:
             self._dead_bytes -= len(self.dead.popleft().body)
 
+    def _take_dead_letters(self) -> list[DeadLetter]:
+        taken = list(self.dead)
+        self.dead.clear()
+        self._dead_bytes = 0
+        return taken
+
+    def _put(self, queue: str, body: bytes) -> None:
+        target = self.queue(queue)
+        full = len(target.ready) >= target.max_messages
+        if full or target.ready_bytes + len(body) > target.max_bytes:
+            raise QueueFullError(f"queue {queue} is full: {len(target.ready)} messages wait")
+        self._sequence += 1
+        target.ready.append(_Message(self._sequence, body))
+        target.ready_bytes += len(body)
+        target.wake()
+
 
 class MemoryConsumer:
     """Implements the Consumer protocol for MemoryBroker."""
@@ -220,7 +244,8 @@ class MemoryConsumer:
         """See Consumer."""
         with self._broker.lock:
             self._settle(delivery)
-            self._broker.bury(DeadLetter(delivery.queue, delivery.body, reason))
+            letter = DeadLetter(delivery.queue, delivery.body, reason, time.time(), len(delivery.body))
+            self._broker.bury(letter)
 
     @property
     def interruptions(self) -> int:

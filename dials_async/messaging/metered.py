@@ -10,6 +10,7 @@ from dials_async.messaging.broker import (
     Consumer,
     DeadLetter,
     Delivery,
+    Requeued,
     kind_of_queue,
 )
 from dials_async.metrics.instruments import Metrics
@@ -57,10 +58,6 @@ class MeteredBroker:
         """See Broker."""
         return self._broker.depth(queue)
 
-    def purge(self, queue: str) -> None:
-        """See Broker."""
-        self._broker.purge(queue)
-
     def dead_letters(self) -> list[DeadLetter]:
         """See Broker."""
         return self._broker.dead_letters()
@@ -68,6 +65,14 @@ class MeteredBroker:
     def dead_letter_count(self) -> int:
         """See Broker."""
         return self._broker.dead_letter_count()
+
+    def requeue_dead_letters(self) -> Requeued:
+        """See Broker."""
+        return self._broker.requeue_dead_letters()
+
+    def drop_dead_letters(self) -> int:
+        """See Broker."""
+        return self._broker.drop_dead_letters()
 
     @property
     def connected(self) -> bool:

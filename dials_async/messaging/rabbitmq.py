@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from pika import BasicProperties
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 from pika.exceptions import AMQPChannelError, ChannelClosedByBroker, NackError
 
@@ -20,7 +21,7 @@ from dials_async.messaging.amqp_connect import (
 )
 from dials_async.messaging.amqp_link import CLOSED, Link, Patience, close_links
 from dials_async.messaging.amqp_queues import Declaration
-from dials_async.messaging.broker import MAX_QUEUE_BYTES, DeadLetter, QueueNames
+from dials_async.messaging.broker import MAX_QUEUE_BYTES, DeadLetter, QueueNames, Requeued
 from dials_async.messaging.envelope import MAX_MESSAGE_BYTES
 from dials_async.messaging.rabbitmq_consumer import Consumers, RabbitConsumer
 
@@ -97,7 +98,7 @@ class RabbitBroker:
         """See Broker."""
         if len(body) > MAX_MESSAGE_BYTES:
             raise BrokerError(f"queue {queue}: message of {len(body)} bytes, limit {MAX_MESSAGE_BYTES}")
-        self._publish("", queue, body, None)
+        self._publish("", queue, body, amqp_queues.TRANSIENT)
 
     def consumer(self, queues: Sequence[str], prefetch: int) -> RabbitConsumer:
         """See Broker."""
@@ -130,10 +131,6 @@ class RabbitBroker:
         )
         return count
 
-    def purge(self, queue: str) -> None:
-        """See Broker."""
-        self._administer(queue, lambda channel: channel.queue_purge(queue))
-
     def dead_letters(self) -> list[DeadLetter]:
         """See Broker: of a long body the first MAX_DEAD_BODY_BYTES. Who reads at the same time sees fewer."""
         return self._settled(
@@ -146,6 +143,25 @@ class RabbitBroker:
         """See Broker."""
         queue = self._names.dead
         return self._administer(queue, lambda channel: amqp_queues.declare_dead(channel, queue))
+
+    def requeue_dead_letters(self) -> Requeued:
+        """See Broker. If the connection is lost in between, what was published last may go there twice."""
+        with self._lock:
+            known = frozenset(self._declared)
+        published: list[str] = []  # to which queues; in an attempt that a lost connection ended, too
+        left = self._settled(
+            self._publishing,
+            self._names.dead,
+            lambda connection: amqp_queues.requeue_dead_letters(
+                connection, self._names.dead, known, published.append
+            ),
+        )
+        return Requeued(len(published), left)
+
+    def drop_dead_letters(self) -> int:
+        """See Broker: but not those that somebody reads at the moment."""
+        queue = self._names.dead
+        return self._administer(queue, lambda channel: amqp_queues.drop_dead_letters(channel, queue))
 
     @property
     def connected(self) -> bool:
@@ -180,15 +196,13 @@ class RabbitBroker:
 
     def _bury(self, letter: DeadLetter) -> None:
         body = letter.body[: amqp_queues.MAX_DEAD_BODY_BYTES]
-        headers = amqp_queues.dead_letter_headers(letter)
+        properties = amqp_queues.dead_letter_properties(letter)
         queue = self._names.dead
         # Somebody who has read them may have deleted the queue: that must not end who rejects the next one.
         self._administer(queue, lambda channel: amqp_queues.declare_dead(channel, queue))
-        self._publish(amqp_queues.DEAD_EXCHANGE, queue, body, headers)
+        self._publish(amqp_queues.DEAD_EXCHANGE, queue, body, properties)
 
-    def _publish(self, exchange: str, key: str, body: bytes, headers: dict[str, object] | None) -> None:
-        properties = amqp_queues.transient(headers)
-
+    def _publish(self, exchange: str, key: str, body: bytes, properties: BasicProperties) -> None:
         def publish(connection: BlockingConnection) -> None:
             channel = self._channels.confirming(connection)
             channel.basic_publish(exchange, key, body, properties, mandatory=True)

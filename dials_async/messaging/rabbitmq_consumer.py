@@ -96,7 +96,7 @@ class RabbitConsumer:
         with self._changed:
             held = self._held(delivery)
         if held is not None:
-            self._bury(DeadLetter(delivery.queue, delivery.body, reason))
+            self._bury(DeadLetter(delivery.queue, delivery.body, reason, time.time(), len(delivery.body)))
         self.ack(delivery)
 
     def close(self) -> None:

@@ -64,3 +64,17 @@ def bodies(consumer: Consumer, count: int) -> list[bytes]:
         consumer.ack(delivery)
         result.append(delivery.body)
     return result
+
+
+def buried(broker: Broker, queue: str, *published: bytes) -> None:
+    """Publish to ``queue`` and reject all that is in it."""
+    for body in published:
+        broker.publish(queue, body)
+    waiting, before = broker.depth(queue), broker.dead_letter_count()
+    consumer = broker.consumer([queue], 1)
+    for _ in range(waiting):
+        delivery = consumer.receive(LONG_S)
+        assert delivery is not None
+        consumer.reject(delivery, "test")
+    consumer.close()
+    assert eventually(lambda: broker.dead_letter_count() == before + waiting)

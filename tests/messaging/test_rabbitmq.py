@@ -322,7 +322,7 @@ def test_dead_letters_may_be_deleted_by_hand(other: RabbitBroker, rabbitmq_serve
     with plain_channel(rabbitmq_server.url) as channel:
         channel.queue_delete(other._names.dead)
     consumer.reject(delivery, "test")
-    assert other.dead_letters() == [(queue, b"a", "test")]
+    assert [letter[:3] for letter in other.dead_letters()] == [(queue, b"a", "test")]
 
 
 def test_what_a_consumer_of_others_rejects_is_a_dead_letter_too(
@@ -334,7 +334,7 @@ def test_what_a_consumer_of_others_rejects_is_a_dead_letter_too(
         method, _, _ = channel.basic_get(queue)
         channel.basic_reject(method.delivery_tag, requeue=False)
     assert eventually(lambda: other.dead_letter_count() == 1)
-    assert other.dead_letters() == [(queue, b"a", "rejected")]
+    assert [letter[:3] for letter in other.dead_letters()] == [(queue, b"a", "rejected")]
 
 
 def test_runs_have_dead_letters_of_their_own(rabbitmq_server: RabbitServer, other: RabbitBroker) -> None:

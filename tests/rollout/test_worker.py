@@ -214,7 +214,8 @@ def test_a_worker_waits_for_room_and_then_goes_on() -> None:
     worker = RolloutWorker(context, "w")
     with running(context, worker.run):
         assert eventually(lambda: context.broker.depth(QUEUES.experience(2)) == 1)
-        context.broker.purge(QUEUES.experience(3))
+        in_the_way = context.broker.consumer([QUEUES.experience(3)], 1)
+        assert in_the_way.receive(0.0) is not None
         assert eventually(lambda: worker.tasks_done == 1)
     assert context.broker.depth(QUEUES.experience(3)) == 1
 
