@@ -30,7 +30,8 @@ from dials_async.errors import (
     TrainingError,
 )
 from dials_async.listening import METRICS_ADDRESS
-from dials_async.metrics.endpoint import exposed, make_metrics
+from dials_async.metrics.endpoint import announced, make_metrics, served
+from dials_async.metrics.health import State
 from dials_async.run_context import RunContext
 from dials_async.runtime.machine import code_version, machine, memory_mib
 from dials_async.runtime.numerics import join_run, parts_of
@@ -104,28 +105,36 @@ def serve(kind: str, joining: Joining, make_role: MakeRole) -> None:
         print(f"{name}: {text}", file=sys.stderr, flush=True)
 
     metrics = make_metrics(joining.metrics_address)
-    connection = wait_to_connect(run, stop, joining.wait_s, say, metrics)
-    if connection is None:
-        return
-    say(
-        f"{kind} of run '{run}', dials-async {code_version()}, pid {os.getpid()}, RabbitMQ at "
-        f"{without_password(amqp_url())}, Redis at {without_password(redis_url())}"
-    )
-    connection.registry.skip_pause(run, PAUSE_S)
-    connection.set_clock()
-    if kind in KERNELS:
-        compile_kernels(connection.context.config)  # on a host where nobody did
-    daemon = Daemon(connection, kind, name)
-    daemon.join(joining.allow_other_numerics)
-    with exposed(metrics, joining.metrics_address, run, kind, name):
-        try:
-            daemon.run(make_role)
-        except (BrokerError, StoreError):
-            if not stop.is_set():
-                raise
-            say("left while the servers were away; nothing is lost: what was in hand will be done again")
-        finally:
-            connection.close()
+    health = metrics.health
+
+    def wait_for(text: str) -> None:
+        health.waits(text)
+        say(text)
+
+    with served(metrics, joining.metrics_address) as place:
+        connection = wait_to_connect(run, stop, joining.wait_s, wait_for, metrics)
+        if connection is None:
+            return
+        say(
+            f"{kind} of run '{run}', dials-async {code_version()}, pid {os.getpid()}, RabbitMQ at "
+            f"{without_password(amqp_url())}, Redis at {without_password(redis_url())}"
+        )
+        connection.registry.skip_pause(run, PAUSE_S)
+        connection.set_clock()
+        if kind in KERNELS:
+            health.waits("compiling kernels, where they are not yet")
+            compile_kernels(connection.context.config)  # on a host where nobody did
+        daemon = Daemon(connection, kind, name)
+        daemon.join(joining.allow_other_numerics)
+        with announced(metrics, place, run, kind, name):
+            try:
+                daemon.run(make_role)
+            except (BrokerError, StoreError):
+                if not stop.is_set():
+                    raise
+                say("left while the servers were away; nothing is lost: what was in hand will be done again")
+            finally:
+                connection.close()
     say("leaving: " + ("asked to" if stop.is_set() and not daemon.completed else "done"))
 
 
@@ -135,6 +144,7 @@ class Daemon:
     def __init__(self, connection: Connection, kind: str, name: str) -> None:
         self._connection = connection
         self._context = connection.context
+        self._health = self._context.metrics.health
         self._kind = kind
         self._name = name
         self._host = socket.gethostname()
@@ -146,9 +156,11 @@ class Daemon:
     def join(self, allow_other_numerics: bool) -> None:
         """Enter the run's participants. Raises NumericsError, and says so to who asks for the status."""
         parts = parts_of(self._kind, self._context.simulation)
+        self._health.waits("computing what this process computes, to compare it with the run")
         try:
             join_run(self._context, self._kind, parts, allow_other_numerics)
         except NumericsError as error:
+            self._health.waits(f"refused: {error}")
             facts = {**self._identity(), **_LEFT, "phases": {}, "refused": str(error)}
             self._connection.registry.announce(self._context.name, self._key, facts)
             self._connection.close()
@@ -160,6 +172,7 @@ class Daemon:
         self._announce(role)
         thread = threading.Thread(target=self._guarded, args=(role,), name=self._kind, daemon=True)
         thread.start()
+        self._health.works(lambda: self._state(role))
         next_clock = time.monotonic() + CLOCK_S
         stop = self._context.stop
         while thread.is_alive() and not stop.wait(BEAT_S):
@@ -179,7 +192,21 @@ class Daemon:
         except BaseException as error:
             self._failure = error
 
+    def _state(self, role: Role) -> State:
+        """How it stands now; without a question to any server."""
+        missing = ""
+        if self._failure is not None:
+            missing = f"failed: {type(self._failure).__name__}: {self._failure}"
+        elif self._context.stop.is_set():
+            missing = "leaving"
+        elif not (self._connection.registry.connected and self._context.store.connected):
+            missing = f"waiting for Redis at {without_password(redis_url())}"
+        elif not self._context.broker.connected:
+            missing = f"waiting for RabbitMQ at {without_password(amqp_url())}"
+        return State(missing, str(role.facts()["doing"]))
+
     def _beat(self, role: Role) -> None:
+        self._health.beat()
         self._announce(role)
         self._leases.renew()
         registry, name = self._connection.registry, self._context.name

@@ -1,14 +1,19 @@
-"""Serves the numbers of a process at http://address/metrics, and tells Prometheus where that is."""
+"""Serves the numbers of a process at http://address/metrics, and tells Prometheus where that is.
+
+Beside them /healthz, whether it is alive, and /readyz, whether it is ready for work: 200 or 503, and a line.
+"""
 
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from prometheus_client import start_http_server
 
 from dials_async.errors import DialsError, InterruptedRunError, UsageError
 from dials_async.listening import parse_address
+from dials_async.metrics.health import Answer, Health
 from dials_async.metrics.instruments import Metrics
 from dials_async.metrics.targets import register
 
@@ -28,15 +33,8 @@ def make_metrics(address: str) -> Metrics:
 
 
 @contextmanager
-def exposed(metrics: Metrics, address: str, run: str, role: str, process: str) -> Iterator[None]:
-    """Serve ``metrics`` and be a target of Prometheus as long as the block lasts. Raises UsageError."""
-    with served(metrics, address) as place, announced(metrics, place, run, role, process):
-        yield
-
-
-@contextmanager
 def served(metrics: Metrics, address: str) -> Iterator[str | None]:
-    """Serve ``metrics`` at http://place/metrics as long as the block lasts.
+    """Serve ``metrics`` at http://place/metrics, and their health beside it, as long as the block lasts.
 
     Yields the place, host:port, None where ``metrics`` counts nothing. Raises UsageError if nothing can
     listen there.
@@ -51,6 +49,7 @@ def served(metrics: Metrics, address: str) -> Iterator[str | None]:
         raise UsageError(
             f"cannot serve metrics at {address}: {error.strerror or error}; choose another {OPTION}"
         ) from None
+    server.set_app(_with_health(server.get_app(), metrics.health))
     try:
         yield where.reached_at(server.server_port)
     finally:
@@ -84,3 +83,22 @@ def announced(metrics: Metrics, place: str | None, run: str, role: str, process:
         raise
     if target is not None:
         target.remove()
+
+
+#: As WSGI calls it: Any, since what prometheus_client has is not typed.
+_App = Callable[[Any, Any], Any]
+
+
+def _with_health(numbers: _App, health: Health) -> _App:
+    questions: dict[str, Callable[[], Answer]] = {"/healthz": health.alive, "/readyz": health.ready}
+
+    def answer(environ: Any, start: Any) -> Any:
+        ask = questions.get(environ["PATH_INFO"])
+        if ask is None:
+            return numbers(environ, start)
+        good, why = ask()
+        status = "200 OK" if good else "503 Service Unavailable"
+        start(status, [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")])
+        return [f"{why}\n".encode("utf-8", "replace")]
+
+    return answer

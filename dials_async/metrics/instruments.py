@@ -20,6 +20,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from dials_async.metrics.health import Health
 from dials_async.metrics.phases import PHASES, PhaseTimer
 
 # The time at which each series began, one more for every counter: nobody asks for it.
@@ -38,12 +39,14 @@ AGE_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 class Metrics:
     """The counters of one process, in a registry of its own: two runs in one process do not mix.
 
-    Public attributes are instruments of prometheus_client, safe to use from many threads.
+    Public attributes are instruments of prometheus_client, safe to use from many threads; and the process's
+    ``health``, which is served beside them.
     """
 
     def __init__(self, counting: bool = True) -> None:
         """Without ``counting`` every instrument does nothing."""
         self.counting = counting
+        self.health = Health()
         self.registry = CollectorRegistry()
         if counting:
             ProcessCollector(registry=self.registry)

@@ -19,6 +19,7 @@ from dials_async.domains.registry import machine_options, make_domain
 from dials_async.errors import ConfigError, InterruptedRunError, NumericsError
 from dials_async.listening import parse_address
 from dials_async.metrics.endpoint import OFF, announced, make_metrics, served
+from dials_async.metrics.health import State
 from dials_async.metrics.instruments import Metrics
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.files import has_checkpoint
@@ -200,6 +201,7 @@ def extend(config: Config, steps: int | None, finished: bool) -> Config:
 def _prepare(run: EmbeddedRun, folder: Path, quiet: bool, allow_other_numerics: bool) -> None:
     """Compile, and find out whether this process computes as the run does, before anything is changed."""
     try:
+        run.context.metrics.health.waits("compiling kernels, where they are not yet")
         run.files.live.starting("starting: kernels are compiled where they are not yet, about a minute")
         compile_kernels(run.context.config, quiet)
         for note in join_run(run.context, "train", PARTS, allow_other_numerics):
@@ -213,7 +215,7 @@ def _prepare(run: EmbeddedRun, folder: Path, quiet: bool, allow_other_numerics: 
 
 def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool, place: str | None) -> Outcome:
     """``place``: where its metrics are served."""
-    context = run.context
+    context, health = run.context, run.context.metrics.health
     with announced(context.metrics, place, folder.name, "train", "train"):
         try:
             with (
@@ -221,11 +223,18 @@ def _carry_out(run: EmbeddedRun, folder: Path, command: str, quiet: bool, place:
                 ProgressView(context, context.phases.busy_with, quiet) as view,
             ):
                 run.start()
-                complete = run.wait(view.update)
+                health.works(lambda: State("leaving" if context.stop.is_set() else "", "training"))
+
+                def watch() -> None:
+                    health.beat()
+                    view.update()
+
+                complete = run.wait(watch)
         except KeyboardInterrupt:
             raise _interrupted(folder) from None
         if not complete:
             return Outcome(folder, False, None)
+        health.waits("training is done: writing the report")
         return Outcome(folder, True, run.files.finish(command))
 
 

@@ -88,6 +88,11 @@ class RunRegistry:
         """Calls that wait, and all later ones, raise StoreError. Twice is allowed."""
         self._link.close()
 
+    @property
+    def connected(self) -> bool:
+        """Whether Redis serves it now; answers at once."""
+        return self._link.answers
+
     def create(self, run: str, config_toml: str, fingerprint: str, state: str = INITIALISED) -> None:
         """Enter a new run. Raises RunExistsError; UsageError if ``run`` is no name for a run."""
         keys = RunKeys(run)

@@ -1,15 +1,27 @@
 """All metrics there are, as rows of docs/metrics.md: the page is held against the code."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
 from dials_async.messaging.memory import MemoryBroker
+from dials_async.metrics.endpoint import announced, served
 from dials_async.metrics.instruments import Metrics
 from dials_async.metrics.phases import PhaseTimer
 from dials_async.runtime.run_metrics import RunMetrics
 from dials_async.store.memory import MemoryStore
 
 _SUFFIXES = {"counter": "_total", "info": "_info"}
+
+
+@contextmanager
+def exposed(metrics: Metrics, address: str, run: str, role: str, process: str) -> Iterator[str]:
+    """Serve ``metrics`` and be a target of Prometheus as long as the block lasts; yields the place."""
+    with served(metrics, address) as place, announced(metrics, place, run, role, process):
+        assert place is not None
+        yield place
 
 
 def process_metrics() -> Metrics:

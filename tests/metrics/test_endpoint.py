@@ -1,5 +1,6 @@
 """A process serves its numbers as long as it lives, and Prometheus is told where."""
 
+import http.client
 import json
 import socket
 import urllib.error
@@ -9,8 +10,12 @@ from pathlib import Path
 import pytest
 
 from dials_async.errors import BrokerError, InterruptedRunError, UsageError
-from dials_async.metrics.endpoint import OFF, announced, exposed, make_metrics, served
+from dials_async.metrics import health
+from dials_async.metrics.endpoint import OFF, announced, make_metrics, served
+from dials_async.metrics.health import State
 from dials_async.metrics.instruments import Metrics
+
+from .pages import exposed
 
 HOST = socket.gethostname()
 
@@ -19,6 +24,17 @@ HOST = socket.gethostname()
 def targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DIALS_TARGETS", str(tmp_path))
     return tmp_path
+
+
+def ask(place: str, path: str, method: str = "GET") -> tuple[int, str]:
+    """Status and body."""
+    connection = http.client.HTTPConnection(place, timeout=60)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
 
 
 def read(url: str) -> str:
@@ -98,3 +114,34 @@ def test_training_goes_on_where_no_target_can_be_written(
 def test_what_is_no_address_is_refused_before_anything_starts() -> None:
     with pytest.raises(UsageError, match="--metrics-address 9100: expected HOST:PORT, for example"):
         make_metrics("9100")
+
+
+def test_health_follows_what_the_process_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = Metrics()
+    missing = ""
+    with served(metrics, "127.0.0.1:0") as place:
+        assert place is not None
+        # A process that starts is alive, and not ready
+        assert ask(place, "/readyz") == (503, "starting\n")
+        assert ask(place, "/healthz") == (200, "starting\n")
+        metrics.health.waits("waiting: no run 'city' in Redis")
+        assert ask(place, "/readyz") == (503, "waiting: no run 'city' in Redis\n")
+        # At work
+        metrics.health.works(lambda: State(missing, "waiting for a task"))
+        assert ask(place, "/readyz") == (200, "waiting for a task\n")
+        status, line = ask(place, "/healthz")
+        assert status == 200
+        assert line.startswith("the main loop came by ")
+        # It waits for a server: not ready, and for that alone nobody should kill it
+        monkeypatch.setattr(health, "HANGS_S", -1.0)
+        missing = "waiting for RabbitMQ"
+        assert ask(place, "/readyz") == (503, "waiting for RabbitMQ\n")
+        assert ask(place, "/healthz") == (200, "waiting for RabbitMQ\n")
+        # Nothing is missing, and its main loop does not come by
+        missing = ""
+        status, line = ask(place, "/healthz")
+        assert status == 503
+        assert line.startswith("the main loop has not come by for ")
+        # The numbers are where they were
+        assert "process_cpu_seconds_total" in ask(place, "/metrics")[1]
+        assert ask(place, "/metrics", "POST")[0] == 405

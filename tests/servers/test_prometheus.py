@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from metrics.pages import exposed
 
 from dials_async.errors import ServerError
-from dials_async.metrics.endpoint import exposed
 from dials_async.metrics.instruments import Metrics
 from dials_async.metrics.targets import register
 from dials_async.servers.private import lasting_port
