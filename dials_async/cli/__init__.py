@@ -42,7 +42,7 @@ for command in (
         measure.check_vectors,
         measure.bench,
     ),
-    *(distributed.init, distributed.worker, distributed.status, distributed.forget),
+    *(distributed.init, distributed.worker, look.status, distributed.forget),
     dead_letters.dead_letters,
     experiment.experiment,
     *(distributed.server, distributed.supervise, chaos.chaos, validate.validate, dashboard.dashboard),

@@ -1,6 +1,5 @@
-"""Commands of a distributed run: ``init``, ``worker``, ``status``, ``forget``, ``server``, ``supervise``."""
+"""Commands of a distributed run: ``init``, ``worker``, ``forget``, ``server``, ``supervise``."""
 
-import json
 import os
 import shlex
 import sys
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dials_async.cli.shared import json_option, metrics_option, numerics_option, settings_option
-from dials_async.errors import UnreachableError, UsageError
+from dials_async.cli.shared import metrics_option, numerics_option, settings_option
+from dials_async.errors import UsageError
 
 if TYPE_CHECKING:  # it takes a second to import
     from dials_async.distributed.daemon import Joining
@@ -204,39 +203,6 @@ def keeper(joining: "Joining") -> None:
 
     command = "honcho start" if "HONCHO_PROCESS_NAME" in os.environ else shlex.join(["dials", *sys.argv[1:]])
     serve("keeper", joining, lambda link, leases, _: Keeper(link, leases, command))
-
-
-@click.command()
-@click.argument("name", metavar="[RUN]", required=False, envvar="DIALS_RUN")
-@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C or the run's end.")
-@json_option
-def status(name: str | None, watch: bool, as_json: bool) -> None:
-    """Show how a distributed run is doing, and what is stuck and why; without RUN, which runs there are.
-
-    \b
-    Examples:
-      dials status
-      dials status city --watch
-      dials status city --json
-    """
-    from dials_async.distributed import status as look
-
-    try:
-        if name is None:
-            runs = look.list_runs()
-            click.echo(json.dumps(runs, indent=2) if as_json else look.runs_in_words(runs))
-        else:
-            look.show(name, watch, as_json)
-    except UnreachableError as error:
-        elsewhere = "refuses for now" not in str(error)
-        if (
-            elsewhere
-            and Path(".env").exists()
-            and not os.environ.keys() & {"DIALS_REDIS_URL", "DIALS_PORT_REDIS"}
-        ):
-            hint = "the servers of .env have other ports: 'honcho run dials status'"
-            raise UnreachableError(f"{str(error).partition(';')[0]}; {hint}") from None
-        raise
 
 
 @click.command()

@@ -1,11 +1,13 @@
-"""``dials evaluate`` and ``dials report``: looking at runs that are saved on disk."""
+"""``dials evaluate``, ``dials report``: looking at runs on disk; ``dials status``: at distributed ones."""
 
 import json
+import os
 from pathlib import Path
 
 import click
 
 from dials_async.cli.shared import json_option
+from dials_async.errors import UnreachableError
 
 
 @click.command()
@@ -70,3 +72,38 @@ def report(runs: tuple[str, ...], out: Path | None) -> None:
         click.echo(str(write_report(folders[0])))
     else:
         click.echo(str(write_comparison(folders, out or runs_root() / "comparison.html")))
+
+
+@click.command()
+@click.argument("name", metavar="[RUN]", required=False, envvar="DIALS_RUN")
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C or the run's end.")
+@click.option("-v", "--verbose", is_flag=True, help="Show machine, code and numerics of each process, too.")
+@json_option
+def status(name: str | None, watch: bool, verbose: bool, as_json: bool) -> None:
+    """Show how a distributed run is doing, and what is stuck and why; without RUN, which runs there are.
+
+    \b
+    Examples:
+      dials status
+      dials status city --watch
+      dials status city -v
+      dials status city --json
+    """
+    from dials_async.distributed import status as look
+
+    try:
+        if name is None:
+            runs = look.list_runs()
+            click.echo(json.dumps(runs, indent=2) if as_json else look.runs_in_words(runs))
+        else:
+            look.show(name, watch, as_json, verbose)
+    except UnreachableError as error:
+        elsewhere = "refuses for now" not in str(error)
+        if (
+            elsewhere
+            and Path(".env").exists()
+            and not os.environ.keys() & {"DIALS_REDIS_URL", "DIALS_PORT_REDIS"}
+        ):
+            hint = "the servers of .env have other ports: 'honcho run dials status'"
+            raise UnreachableError(f"{str(error).partition(';')[0]}; {hint}") from None
+        raise

@@ -33,7 +33,7 @@ from dials_async.listening import METRICS_ADDRESS
 from dials_async.metrics.endpoint import announced, make_metrics, served
 from dials_async.metrics.health import State
 from dials_async.run_context import RunContext
-from dials_async.runtime.machine import code_version, machine, memory_mib
+from dials_async.runtime.machine import code_version, machine, machine_in_words, memory_mib
 from dials_async.runtime.numerics import join_run, parts_of
 from dials_async.runtime.warmup import compile_kernels
 from dials_async.store.runs import COMPLETE, FAILED
@@ -246,6 +246,7 @@ class Daemon:
             "pid": os.getpid(),
             "code": code_version(),
             "processor": machine()["cpu"],
+            "machine": machine_in_words(),
             "numerics": self._context.numerics,
         }
 

@@ -12,8 +12,10 @@ import click
 from dials_async.addresses import redis_url
 from dials_async.distributed.connection import Connection, connect
 from dials_async.distributed.daemon import PAUSE_S, SILENT_S
+from dials_async.distributed.standstill import standstill
 from dials_async.learning.progress import UNMOVED_UPDATES, WITHOUT_EFFECT
 from dials_async.learning.tally import read_counts
+from dials_async.messaging.readable import printable
 from dials_async.report.words import duration
 from dials_async.run_context import RunContext
 from dials_async.runtime.live import Look
@@ -49,14 +51,14 @@ def runs_in_words(runs: list[dict[str, Any]]) -> str:
     return "\n".join(f"{row['run']:<40} {row['state']}" for row in runs)
 
 
-def show(run: str, watch: bool, as_json: bool) -> None:
+def show(run: str, watch: bool, as_json: bool, verbose: bool = False) -> None:
     """Print the status of ``run``, once or until it is complete. Raises RunNotFoundError."""
     connection = connect(run, Event())
     try:
         before: dict[str, Any] | None = None
         while True:
             now = gather(connection, before)
-            text = json.dumps(now, indent=2) if as_json else in_words(now)
+            text = json.dumps(now, indent=2) if as_json else in_words(now, verbose)
             if watch and not as_json:
                 click.clear()
             click.echo(text)
@@ -131,8 +133,10 @@ def _state(connection: Connection, from_store: bool) -> dict[str, Any]:
     result = run_state(context, learners)
     for row in result["groups"]:
         row["learner"] = learners[row["group"]]["learner"]
+        row["learned_s"] = learners[row["group"]].get("learned_s", 0.0)
     return {
         **result,
+        "seconds_with_pause": round(registry.elapsed_s(context.name), 1),
         "state": status.state,
         "note": status.note,
         "processes": [_process(key, presence) for key, presence in sorted(alive.items())],
@@ -157,7 +161,7 @@ def reasons(status: Mapping[str, Any]) -> list[str]:
     """Why a run makes no progress, or will soon make none; empty if all is well."""
     if status["state"] == COMPLETE:
         return []
-    found = []
+    found = list(filter(None, [standstill(status)]))
     if status["redis_refuses"]:
         found.append(f"Redis refuses writes for now: {status['redis_refuses']}; all processes wait for it")
     waiting_for: dict[str, list[str]] = {}
@@ -209,8 +213,8 @@ def reasons(status: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def in_words(status: Mapping[str, Any]) -> str:
-    """The status as a page of text."""
+def in_words(status: Mapping[str, Any], verbose: bool = False) -> str:
+    """The status as a page of text; ``verbose``: with what each process is."""
     share = status["steps_done"] / status["steps"]
     lines = [
         f"{status['run']}: {status['state']}, {share:.0%} of {status['steps']:,} steps per agent, "
@@ -248,6 +252,8 @@ def in_words(status: Mapping[str, Any]) -> str:
             f"  {process['name']:<16} {process['host']:<14} {process['memory_mib']:>6.0f} MiB  "
             f"heard of {process['age_s']:.0f} s ago  {process['doing']}"
         )
+        if verbose:
+            lines.append(f"      {_identity(process)}")
     lines += [f"! {reason}" for reason in status["stuck"]]
     return "\n".join(lines)
 
@@ -264,6 +270,19 @@ def _agent_steps(context: RunContext) -> int:
     return sum(clock.steps(version) * group.n_agents for group, version in versions.items())
 
 
+def _identity(process: Mapping[str, Any]) -> str:
+    """Machine, code and numerics of a process; those of an older version tell less."""
+    numerics = process["numerics"] if isinstance(process["numerics"], dict) else {}
+    parts = [
+        f"pid {process['pid']}",
+        process["processor"],
+        process["machine"],
+        process["code"],
+        *(f"{part} {found}" for part, found in numerics.items()),
+    ]
+    return ", ".join(printable(str(part), 80) for part in parts if part)
+
+
 def _process(key: str, presence: Presence) -> dict[str, Any]:
     facts = presence.facts
     names = (
@@ -277,5 +296,8 @@ def _process(key: str, presence: Presence) -> dict[str, Any]:
         "reconnects",
         "busy_with",
         "waits_for",
+        "processor",
+        "machine",
+        "numerics",
     )
     return {"key": key, "age_s": round(presence.age_s, 1), **{name: facts.get(name) for name in names}}

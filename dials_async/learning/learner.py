@@ -269,7 +269,7 @@ class GroupLearner:
             version=state.version + 1,
             steps_per_agent=context.clock.steps(state.version + 1),
             arrays={"weights": weights, "adam_m": m, "adam_v": v},
-            meta={"adam_steps": int(after), **counts},
+            meta={"adam_steps": int(after), "learned_s": round(context.seconds(), 1), **counts},
         )
 
     def _terminated(self, batch: list[Experience]) -> NDArray[np.uint8]:

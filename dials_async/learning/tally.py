@@ -48,6 +48,7 @@ def read_counts(meta: Meta) -> dict[str, Any]:
     return {
         "lags": {str(lag): int(n) for lag, n in json.loads(str(meta["lags"])).items()},
         "dropped": int(meta["dropped"]),
+        "learned_s": float(meta.get("learned_s", 0.0)),
         "health": dict(zip(HEALTH, map(_known, json.loads(str(meta["health"]))), strict=False)),
     }
 

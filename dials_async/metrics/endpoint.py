@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from prometheus_client import start_http_server
+from prometheus_client import make_wsgi_app, start_http_server
 
 from dials_async.errors import DialsError, InterruptedRunError, UsageError
 from dials_async.listening import parse_address
@@ -49,7 +49,7 @@ def served(metrics: Metrics, address: str) -> Iterator[str | None]:
         raise UsageError(
             f"cannot serve metrics at {address}: {error.strerror or error}; choose another {OPTION}"
         ) from None
-    server.set_app(_with_health(server.get_app(), metrics.health))
+    server.set_app(_with_health(make_wsgi_app(metrics.registry), metrics.health))
     try:
         yield where.reached_at(server.server_port)
     finally:

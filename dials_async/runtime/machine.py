@@ -25,6 +25,12 @@ def machine() -> dict[str, Any]:
     }
 
 
+def machine_in_words() -> str:
+    """The same on one line, without the processor."""
+    facts = machine()
+    return f"{facts['cores']} cores, {facts['memory_gib']:g} GiB, {facts['system']}"
+
+
 def cores() -> int:
     """Cores that this process may use: of the machine, fewer where its affinity or its container says so."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

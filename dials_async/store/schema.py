@@ -120,13 +120,14 @@ _GROUP = _object(
         "unmoved": _count,
         "lags": _by_number(_count),
         "dropped": _count,
+        "learned_s": _number,
         "health": _by_name(_maybe(_number)),
     }
 )
 
 #: What a process says of itself. Its name and role are there; of the rest what its role has.
 ANNOUNCEMENT: Fields = {
-    **dict.fromkeys(("name", "role", "host", "code", "processor", "doing", "refused"), _text),
+    **dict.fromkeys(("name", "role", "host", "code", "machine", "processor", "doing", "refused"), _text),
     **dict.fromkeys(("pid", "reconnects", "copies", "dropped", "rejected"), _count),
     **dict.fromkeys(("tasks_done", "tasks_outdated"), _count),
     **dict.fromkeys(("memory_mib", "cpu_seconds"), _number),
@@ -144,6 +145,7 @@ META: Fields = {
     "lags": _json(_by_number(_count)),
     "dropped": _count,
     "older_aips": _count,
+    "learned_s": _number,
     "health": _json(_list_of(lambda value: isinstance(value, float))),  # NaN: not measured by this backend
 }
 
