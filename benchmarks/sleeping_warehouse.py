@@ -13,13 +13,19 @@ from dials_async.domains.warehouse import Warehouse
 STEP_S = 0.001
 
 
-class SleepingLocal:
+class SleepingLocal(LocalSimulator):
     """The LS of a warehouse, behind a pause."""
 
     def __init__(self, simulator: LocalSimulator) -> None:
         self._simulator = simulator
-        self.reset = simulator.reset
-        self.observe = simulator.observe
+
+    def reset(self, seeds: NDArray[np.uint64]) -> None:
+        """See LocalSimulator."""
+        self._simulator.reset(seeds)
+
+    def observe(self) -> NDArray[np.uint8]:
+        """See LocalSimulator."""
+        return self._simulator.observe()
 
     def step(self, actions: NDArray[np.uint8], influence: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See LocalSimulator."""

@@ -21,7 +21,25 @@ DialsError
 ├── ServerError           a private server (RabbitMQ, ...) is missing or does not start
 ├── InterruptedRunError   a second Ctrl-C ended a run at once (exit 130)
 └── TrainingError         training cannot go on (a thread died, numbers are not finite)
+    └── DomainError       what a domain returned is wrong, or its code failed
 """
+
+import re
+
+#: Characters of the text of an error that are shown; some of Numba's fill pages.
+_MOST_TEXT = 300
+
+#: How Numba names the place in the source that it cannot compile.
+_NUMBA_PLACE = re.compile(r'File "([^"]+)", line (\d+)')
+
+
+def in_one_line(error: BaseException) -> str:
+    """Type and text of an error that is not one of ours; where it is long, with the place that it names."""
+    text = " ".join(str(error).split())
+    if len(text) > _MOST_TEXT:
+        places = _NUMBA_PLACE.findall(text)
+        text = text[:_MOST_TEXT] + " ..." + (f" ({':'.join(places[-1])})" if places else "")
+    return f"{type(error).__name__}: {text}"
 
 
 class DialsError(Exception):
@@ -106,6 +124,10 @@ class ServerError(DialsError):
 
 class TrainingError(DialsError):
     """Training cannot go on; the message carries the first cause."""
+
+
+class DomainError(TrainingError):
+    """A domain returned what it must not, or its code failed; the message says where."""
 
 
 class InterruptedRunError(DialsError):

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from dials_async.clock import Clock
 from dials_async.config import Config
-from dials_async.domains.base import Domain
+from dials_async.domains.checked import CheckedDomain
 from dials_async.errors import StoreError, VersionGoneError
 from dials_async.groups import Group, require_parameters
 from dials_async.messaging.broker import Broker, QueueNames
-from dials_async.messaging.schema import LARGEST_REWARD, Origin
+from dials_async.messaging.schema import Origin
 from dials_async.metrics.instruments import Metrics
 from dials_async.metrics.phases import PhaseTimer
 from dials_async.store.base import AipState, GroupState, Store
@@ -26,7 +26,7 @@ class RunContext:
 
     name: str
     config: Config
-    domain: Domain
+    domain: CheckedDomain
     groups: list[Group]
     clock: Clock
     broker: Broker
@@ -74,8 +74,8 @@ class RunContext:
 
     @property
     def largest_reward(self) -> float:
-        """No reward of a step is further from 0; a domain need not say it."""
-        return float(getattr(self.domain, "largest_reward", LARGEST_REWARD))
+        """No reward of a step is further from 0."""
+        return self.domain.largest_reward
 
     # What the store hands out, of the shapes that the groups of the run have: kernels check no index.
 

@@ -1,7 +1,9 @@
 """``dials init``: make a run in Redis and RabbitMQ: new, from a checkpoint on disk, or longer than it was."""
 
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from threading import Event
 
 from dials_async.addresses import amqp_url, redis_url
@@ -29,7 +31,7 @@ from dials_async.runtime.numerics import PARTS, join_run
 from dials_async.runtime.training import extend, is_finished
 from dials_async.runtime.warmup import compile_kernels
 from dials_async.runtime.wiring import committed_steps, delete_queues, fingerprint_of
-from dials_async.store.runs import COMPLETE, CREATING, INITIALISED, RunRegistry
+from dials_async.store.runs import COMPLETE, CREATING, FAILED, INITIALISED, RunRegistry
 
 #: Stands for no run, in a look at whether RabbitMQ is there.
 _PROBE = QueueNames("dials-probe", "0")
@@ -62,17 +64,19 @@ def wait_for_servers(wait_s: float, say: Callable[[str], None]) -> None:
 def create(run: str, config: Config) -> list[str]:
     """Make a new run. Returns what the user should know. Raises RunExistsError, UsageError, StoreError."""
     folder = run_path(run)
-    if folder.exists():
-        raise RunExistsError(f"{folder} exists: choose another --run, or go on with it (--resume)")
-    update_of(config.ppo.backend)  # what is missing here is said before the run exists
-    compile_kernels(config)
     registry = RunRegistry(redis_url())
     try:
+        if folder.exists() and not _is_left_by(registry, run, folder):
+            raise RunExistsError(f"{folder} exists: choose another --run, or go on with it (--resume)")
+        update_of(config.ppo.backend)  # what is missing here is said before the run exists
+        compile_kernels(config)
         if _is_there(registry, run):
             raise RunExistsError(
                 f"a run '{run}' exists in Redis: choose another --run, go on with it (--resume), "
                 f"or remove it ('dials forget {run}')"
             )
+        if folder.exists():
+            shutil.rmtree(folder)
         return _fill(registry, run, config)
     finally:
         registry.close()
@@ -154,8 +158,34 @@ def _delete_lives(context: RunContext, but: str = "") -> None:
 
 
 def _is_there(registry: RunRegistry, run: str) -> bool:
-    """Whether Redis has the run, and not just the beginning of one whose creation was cut off."""
-    return run in registry.names() and registry.status(run).state != CREATING
+    """Whether Redis has the run, and not just the beginning of one that was cut off or failed."""
+    return (
+        run in registry.names()
+        and registry.status(run).state != CREATING
+        and not _failed_at_start(registry, run)
+    )
+
+
+def _failed_at_start(registry: RunRegistry, run: str) -> bool:
+    """Whether the run has failed before any group had its version 0: nothing of it is worth keeping."""
+    if registry.status(run).state != FAILED:
+        return False
+    context = open_context(run, read_config(registry, run), Event())
+    try:
+        return all(context.store.group_version(group.index) < 0 for group in context.groups)
+    finally:
+        context.close()
+
+
+def _is_left_by(registry: RunRegistry, run: str, folder: Path) -> bool:
+    """Whether ``folder`` is what the keeper of a run that failed at its start has left."""
+    return (
+        run in registry.names()
+        and _failed_at_start(registry, run)
+        and not has_checkpoint(folder)
+        and (folder / CONFIG).exists()
+        and fingerprint_of(read_saved_config(folder)) == registry.fingerprint(run)
+    )
 
 
 def _go_on(registry: RunRegistry, run: str, known: Config, steps: int | None) -> list[str]:
@@ -180,6 +210,8 @@ def _finished_error(run: str, config: Config) -> ConfigError:
 def _fill(registry: RunRegistry, run: str, config: Config, allow_other_numerics: bool = False) -> list[str]:
     """Create the run in Redis and its queues; from its newest checkpoint if there is one."""
     folder = run_path(run)
+    if run in registry.names() and registry.status(run).state == FAILED:
+        _forget(run)  # its queues, too
     registry.delete(run)  # what a creation that was cut off has left
     registry.create(run, config.to_toml(), fingerprint_of(config), state=CREATING)
     notes: list[str] = []
@@ -214,7 +246,8 @@ def _restore_counts(registry: RunRegistry, run: str, sessions: list[dict[str, ob
     if not sessions:
         return 0.0
     last = sessions[-1]
-    facts = {"name": "earlier", "role": "earlier sessions", "phases": last["phases"], "left": True}
+    facts = {"name": "earlier", "role": "earlier sessions", "left": True}
+    facts |= {"phases": last["phases"], "cpu_phases": last.get("cpu_phases", {})}
     registry.announce(run, "earlier", facts)
     return float(str(last["seconds"]))
 

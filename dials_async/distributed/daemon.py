@@ -28,10 +28,12 @@ from dials_async.errors import (
     RunNotFoundError,
     StoreError,
     TrainingError,
+    in_one_line,
 )
 from dials_async.listening import METRICS_ADDRESS
 from dials_async.metrics.endpoint import announced, make_metrics, served
 from dials_async.metrics.health import State
+from dials_async.metrics.phases import rounded
 from dials_async.run_context import RunContext
 from dials_async.runtime.machine import code_version, machine, machine_in_words, memory_mib
 from dials_async.runtime.numerics import join_run, parts_of
@@ -226,7 +228,8 @@ class Daemon:
     def _announce(self, role: Role, left: bool = False) -> None:
         facts: dict[str, Any] = {
             **self._identity(),
-            "phases": {phase: round(s, 3) for phase, s in self._context.phases.seconds().items()},
+            "phases": rounded(self._context.phases.seconds()),
+            "cpu_phases": rounded(self._context.phases.cpu_seconds()),
             "busy_with": sorted(self._context.phases.busy_with()),
             "memory_mib": memory_mib(),
             "cpu_seconds": round(time.process_time(), 2),
@@ -253,7 +256,7 @@ class Daemon:
     def _raise(self, failure: BaseException) -> None:
         if not isinstance(failure, DialsError):
             cause = failure
-            failure = TrainingError(f"{self._name} failed: {type(cause).__name__}: {cause}")
+            failure = TrainingError(f"{self._name} failed: {in_one_line(cause)}")
             failure.__cause__ = cause
         if isinstance(failure, TrainingError) and self._kind in FAILS_THE_RUN:
             self._connection.registry.set_status(self._context.name, FAILED, f"{self._name}: {failure}")

@@ -15,6 +15,7 @@ from dials_async.distributed.leases import Leases
 from dials_async.distributed.roles import STANDBY_S
 from dials_async.distributed.status import look
 from dials_async.errors import UsageError
+from dials_async.metrics.phases import Busy
 from dials_async.metrics.targets import forget_run
 from dials_async.report.plain import in_words
 from dials_async.runtime.files import RunFiles
@@ -88,14 +89,15 @@ class Keeper:
         write_atomically(folder / CONFIG, config.to_toml())
         return folder
 
-    def _phases(self) -> dict[str, float]:
-        """Busy seconds by phase over all processes that were ever announced."""
+    def _phases(self) -> Busy:
+        """Seconds by phase over all processes that were ever announced."""
         processes = self._connection.registry.processes(self._context.name)
-        total: dict[str, float] = {}
+        total: dict[str, dict[str, float]] = {"phases": {}, "cpu_phases": {}}
         for presence in processes.values():
-            for phase, seconds in presence.facts.get("phases", {}).items():
-                total[phase] = total.get(phase, 0.0) + float(seconds)
-        return total
+            for kind, by_phase in total.items():
+                for phase, seconds in presence.facts.get(kind, {}).items():
+                    by_phase[phase] = by_phase.get(phase, 0.0) + float(seconds)
+        return Busy(total["phases"], total["cpu_phases"])
 
     def _busy_with(self) -> set[str]:
         processes = self._connection.registry.processes(self._context.name)

@@ -1,4 +1,4 @@
-"""What a domain is: the protocols that a system of agents implements to be trained with DIALS.
+"""What a domain is: the classes that a system of agents implements to be trained with DIALS.
 
 A domain knows its agents, a global simulator (GS) of the whole system, a local simulator (LS) of one
 agent's region that is driven by the influence sources u, scripted policies to compare with, and how to
@@ -7,10 +7,15 @@ draw an episode. It knows nothing of queues, networks or learning.
 Axes: ``agents`` are learning agents, ``envs`` are independent episodes that are stepped together.
 Observations are packed bits (``dials_async.kernels.bits``); the d-set, which the AIP reads, is the first
 ``dset_bits`` of the observation.
+
+The protocols below are base classes too: who inherits from them has to write what is abstract, and has the
+defaults of the rest. What a domain says and returns is checked (``dials_async.domains.checked``).
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -21,6 +26,9 @@ from dials_async.kernels.bits import packed_size
 
 #: Numbers of active bits are kept in 16 bits.
 MOST_BITS = 32767
+
+#: Largest reward of a domain that does not say how large its rewards are.
+LARGEST_REWARD = 1e6
 
 #: A drawing of an episode, plain data for JSON; ``dials_async.report.scene`` describes its fields.
 Scene = dict[str, Any]
@@ -44,6 +52,11 @@ class AgentSpec:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for sizes that kernels, which check no index, would take at their word."""
+        for field in fields(self):
+            if (
+                type(value := getattr(self, field.name)) is not int
+            ):  # other integers are other types to kernels
+                raise ConfigError(f"{self}: {field.name} = {value!r} must be an int")
         rest = self.observation_bits - self.dset_bits
         for wrong, why in (
             (not 1 <= self.observation_bits <= MOST_BITS, f"observations have 1 to {MOST_BITS} bits"),
@@ -76,64 +89,74 @@ class GlobalStep(NamedTuple):
 
 
 class GlobalSimulator(Protocol):
-    """The whole system, ``envs`` episodes at a time; each is a pure function of its seed and actions."""
+    """The whole system, ``n_envs`` episodes at a time; each is a pure function of its seed and actions."""
 
-    n_envs: int
-
+    @abstractmethod
     def reset(self, seeds: NDArray[np.uint64]) -> None:
         """Start new episodes; ``seeds`` [envs]."""
-        ...
 
+    @abstractmethod
     def observe(self) -> NDArray[np.uint8]:
         """Packed observations of all agents, [agents, envs, bytes], valid until the next step."""
-        ...
 
+    @abstractmethod
     def step(self, actions: NDArray[np.uint8]) -> GlobalStep:
         """Advance by one step; ``actions`` [agents, envs]."""
-        ...
 
     def close(self) -> None:
-        """Let go of what the simulator holds (processes); twice is allowed."""
-        ...
+        """Let go of what the simulator holds (processes), if it holds any; twice is allowed."""
+        return
 
 
 class LocalSimulator(Protocol):
-    """The regions of ``agents`` agents, each on its own, ``envs`` episodes of each at a time.
+    """The regions of some agents, each on its own, ``n_envs`` episodes of each at a time.
 
     Used for a domain whose LS is not compiled. A compiled LS gives its functions to the fused rollout
     instead (``dials_async.rollout.compiled``).
     """
 
+    @abstractmethod
     def reset(self, seeds: NDArray[np.uint64]) -> None:
         """Start new episodes; ``seeds`` [agents, envs]."""
-        ...
 
+    @abstractmethod
     def observe(self) -> NDArray[np.uint8]:
         """Packed observations, [agents, envs, bytes], valid until the next step."""
-        ...
 
+    @abstractmethod
     def step(self, actions: NDArray[np.uint8], influence: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Advance under ``actions`` [agents, envs] and ``influence`` [agents, envs, n_sources].
 
         Returns rewards [agents, envs].
         """
-        ...
 
     def close(self) -> None:
-        """Let go of what the simulator holds (processes); twice is allowed."""
-        ...
+        """Let go of what the simulator holds (processes), if it holds any; twice is allowed."""
+        return
 
 
 class ScriptedPolicy(Protocol):
     """A hand-written policy for all learning agents; it may read the whole state of the GS."""
 
-    def reset(self, seeds: NDArray[np.uint64]) -> None:
-        """Start new episodes; ``seeds`` [envs]."""
-        ...
+    def reset(self, seeds: NDArray[np.uint64]) -> None:  # noqa: ARG002
+        """Start new episodes; ``seeds`` [envs]. Nothing to do for a policy without memory and chance."""
+        return
 
-    def act(self, simulator: GlobalSimulator) -> NDArray[np.uint8]:
-        """Actions of all learning agents, [agents, envs]."""
-        ...
+    @abstractmethod
+    def act(self, simulator: Any) -> NDArray[np.uint8]:
+        """Actions of all learning agents, [agents, envs]; ``simulator`` is the domain's GS, just observed."""
+
+
+class SceneRecorder(Protocol):
+    """Draws one episode of the GS: captures a frame per step, then hands out the whole drawing."""
+
+    @abstractmethod
+    def capture(self, simulator: Any, rewards: NDArray[np.float32] | None) -> None:
+        """Add the present state of env 0 of the GS as a frame; ``rewards`` [agents, envs] of the step."""
+
+    @abstractmethod
+    def scene(self) -> Scene:
+        """The drawing of all frames so far."""
 
 
 class Domain(Protocol):
@@ -142,58 +165,58 @@ class Domain(Protocol):
     name: str
     episode_steps: int
     n_agents: int
-    global_envs: int | None
+    global_envs: int | None = None
     """Episodes that one GS steps side by side; None: any number. A simulator in a process of its own steps
     one, and several of them run at the same time."""
-    largest_reward: float
-    """No reward of a step is further from 0: experience that says otherwise goes to the dead letters. 1e6 for
-    a domain that does not say it."""
-    baselines: Sequence[str]
+    largest_reward: float = LARGEST_REWARD
+    """No reward of a step is further from 0."""
+    baselines: Sequence[str] = ()
     """Names of the scripted policies, weakest first."""
-    published: Mapping[str, float]
-    """Returns published for this size, by label; may be empty."""
-    published_note: str
-    """What differs from this run where they were measured, to be said beside them; may be empty."""
+    published: Mapping[str, float] = MappingProxyType({})
+    """Returns published for this size, by label."""
+    published_note: str = ""
+    """What differs from this run where they were measured, to be said beside them."""
+    machine_options: Sequence[str] = ()
+    """Options that say how it is simulated on a machine, never what: results do not depend on them."""
 
     def check(self) -> None:
         """Raise SimulatorError if the simulators lack something; called before a run begins."""
-        ...
+        return
 
+    @abstractmethod
     def spec(self, agent: int) -> AgentSpec:
         """Sizes of ``agent`` (0 <= agent < n_agents)."""
-        ...
 
+    @abstractmethod
     def make_global(self, n_envs: int) -> GlobalSimulator:
         """A new GS of ``n_envs`` episodes."""
-        ...
 
-    def make_local(self, agents: Sequence[int], n_envs: int) -> LocalSimulator:
-        """A new LS of ``n_envs`` episodes for each of ``agents``."""
-        ...
+    def make_local(self, agents: Sequence[int], n_envs: int) -> LocalSimulator:  # noqa: ARG002
+        """A new LS of ``n_envs`` episodes for each of ``agents``; called only without ``local_state``."""
+        raise ConfigError(
+            f"the domain '{self.name}' has no LS, neither make_local nor local_state: "
+            "it can be trained on the GS only (--simulator gs)"
+        )
 
-    def local_state(self, agents: Sequence[int], n_envs: int) -> Any:
+    def local_state(self, agents: Sequence[int], n_envs: int) -> Any:  # noqa: ARG002
         """State of a compiled LS for the fused rollout (a NamedTuple of arrays), or None if there is none.
 
         Rows are ``n_envs`` episodes of the first of ``agents``, then of the second, and so on.
         """
-        ...
+        return None
 
-    def scripted_policy(self, name: str, n_envs: int) -> ScriptedPolicy:
-        """The scripted policy ``name`` (one of ``baselines``)."""
-        ...
+    def scripted_policy(self, name: str, n_envs: int) -> ScriptedPolicy:  # noqa: ARG002
+        """The scripted policy ``name``, one of ``baselines``; its actions are below ``n_actions``."""
+        raise no_policy(name, self)
 
-    def recorder(self) -> "SceneRecorder":
-        """A new, empty drawing of an episode of the GS."""
-        ...
+    def recorder(self) -> SceneRecorder:
+        """A new, empty drawing of an episode of the GS: by default of every agent's rewards."""
+        from dials_async.domains.rewards_drawing import RewardsDrawing
+
+        return RewardsDrawing(self.name)
 
 
-class SceneRecorder(Protocol):
-    """Draws one episode of the GS: captures a frame per step, then hands out the whole drawing."""
-
-    def capture(self, simulator: Any, rewards: NDArray[np.float32] | None) -> None:
-        """Add the present state of env 0 of the GS as a frame; ``rewards`` [agents, envs] of the step."""
-        ...
-
-    def scene(self) -> Scene:
-        """The drawing of all frames so far."""
-        ...
+def no_policy(name: str, domain: Domain) -> ConfigError:
+    """There is no scripted policy ``name``."""
+    there = f"there are {', '.join(domain.baselines)}" if domain.baselines else "it has none"
+    return ConfigError(f"no scripted policy '{name}' in the domain '{domain.name}'; {there}")

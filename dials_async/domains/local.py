@@ -35,6 +35,11 @@ def compiled_local(
         _implementations[name][state_type] = function
 
 
+def is_compiled_local(state_type: type) -> bool:
+    """Whether functions are registered for ``state_type``."""
+    return state_type in _implementations["step"]
+
+
 def _find(name: str, state: Any) -> _Implementation | None:
     if isinstance(state, types.BaseNamedTuple):
         return _implementations[name].get(state.instance_class)  # type: ignore[attr-defined]  # of every named tuple type

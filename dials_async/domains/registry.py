@@ -7,15 +7,20 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from dials_async.cache import DOMAINS
-from dials_async.domains.base import Domain
+from dials_async.domains.checked import CheckedDomain
+from dials_async.domains.checks import Site
 from dials_async.errors import ConfigError
 
 
-def make_domain(table: Mapping[str, Any]) -> Domain:
-    """Build the domain ``table["name"]`` with the other entries as its options. Raises ConfigError."""
+def make_domain(table: Mapping[str, Any]) -> CheckedDomain:
+    """Build the domain ``table["name"]`` with the other entries as its options, behind checks.
+
+    Raises ConfigError; DomainError if its code fails.
+    """
     factory, options = _checked(table)
-    domain: Domain = factory(**options)
-    return domain
+    with Site(table["name"], factory.__module__.partition(".")[0]):
+        domain = factory(**options)
+    return CheckedDomain(domain)
 
 
 def machine_options(table: Mapping[str, Any]) -> Sequence[str]:
@@ -38,7 +43,8 @@ def _factory(name: str) -> Any:
     found = {entry.name: entry for entry in entry_points(group=DOMAINS)}
     if name not in found:
         raise ConfigError(f"unknown domain '{name}'; installed are {', '.join(sorted(found)) or 'none'}")
-    return found[name].load()
+    with Site(name, found[name].module.partition(".")[0]):
+        return found[name].load()
 
 
 def _checked(table: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

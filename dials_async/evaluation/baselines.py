@@ -22,6 +22,7 @@ from typing import Any
 
 from dials_async.cache import cache_folder
 from dials_async.domains.base import Domain
+from dials_async.domains.checked import CheckedDomain
 from dials_async.domains.registry import result_options
 from dials_async.evaluation.evaluate import summarise
 from dials_async.rollout.joint import run_scripted
@@ -36,6 +37,9 @@ KEPT_FILES = 200
 
 #: Packages that episodes are computed with; only traffic needs the last one.
 _PACKAGES = ("numpy", "numba", "eclipse-sumo")
+
+#: Modules of classes that a domain inherits from, and that are none of its own.
+_BASES = ("builtins", "typing", Domain.__module__)
 
 #: Our source that returns of any domain depend on, beside the domain's own package.
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -55,7 +59,7 @@ class Baseline:
 
 
 def baseline(
-    domain: Domain, table: Mapping[str, Any], name: str, episodes: int, pool: Executor | None = None
+    domain: CheckedDomain, table: Mapping[str, Any], name: str, episodes: int, pool: Executor | None = None
 ) -> Baseline:
     """The returns of the scripted policy ``name``, measured if the cache does not know them.
 
@@ -81,7 +85,7 @@ def baseline(
     return measured
 
 
-def _what(domain: Domain, table: Mapping[str, Any], name: str, episodes: int) -> dict[str, Any]:
+def _what(domain: CheckedDomain, table: Mapping[str, Any], name: str, episodes: int) -> dict[str, Any]:
     return {
         "domain": result_options(table),
         "policy": name,
@@ -92,9 +96,10 @@ def _what(domain: Domain, table: Mapping[str, Any], name: str, episodes: int) ->
     }
 
 
-def _source_hash(domain: Domain) -> str:
+def _source_hash(domain: CheckedDomain) -> str:
     """Of all source that returns depend on: ours, and every file of the package that the domain is in."""
-    own = {path for kind in type(domain).__mro__ if kind is not object for path in _files_with(kind)}
+    kinds = [kind for kind in type(domain.own).__mro__ if kind.__module__ not in _BASES]
+    own = {path for kind in kinds for path in _files_with(kind)}
     digest = hashlib.sha256()
     for path in sorted(own) + sorted(path for part in _SOURCE for path in _PACKAGE.glob(part)):
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())

@@ -12,6 +12,7 @@ from dials_async.groups import Group
 from dials_async.influence.training import cross_entropy
 from dials_async.kernels.bits import packed_size
 from dials_async.kernels.ordered import mean, mean_of_rows, standard_error
+from dials_async.metrics.phases import PhaseTimer
 from dials_async.rollout.joint import JointEpisodes, run_joint
 
 #: Agent-steps of episodes that are run side by side: bounds memory (about 40 bytes each).
@@ -90,14 +91,18 @@ def evaluate_both(
     index: int,
     aips: Sequence[NDArray[np.float32]] | None,
     pool: Executor,
+    phases: PhaseTimer,
 ) -> tuple[Returns, Returns, NDArray[np.float64] | None]:
     """Sampled and greedy returns, and the CE: as ``evaluate_policies``, but at the same time.
 
     One after the other they leave threads of ``pool`` idle twice, where few episodes are left for many.
+    ``phases`` counts what all of them compute.
     """
+    pool = phases.on(pool, "evaluate")
     with ThreadPoolExecutor(1) as beside:  # not one of the pool's threads: it only waits for them
         arguments = (domain, groups, weights, episodes, run_seed, index)
-        likeliest = beside.submit(evaluate_policies, *arguments, greedy=True, pool=pool)
+        greedily = phases.on(beside, "evaluate")
+        likeliest = greedily.submit(evaluate_policies, *arguments, greedy=True, pool=pool)
         sampled, ce = evaluate_policies(*arguments, greedy=False, aips=aips, pool=pool)
         return sampled, likeliest.result()[0], ce
 

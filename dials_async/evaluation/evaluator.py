@@ -117,7 +117,13 @@ class Evaluator:
         name, episodes = left[0], context.config.schedule.final_eval_episodes
         self.doing = f"measuring the baseline '{name}'"
         with context.phases("evaluate"):
-            found = baseline(context.domain, context.config.domain, name, episodes, self._pool)
+            found = baseline(
+                context.domain,
+                context.config.domain,
+                name,
+                episodes,
+                context.phases.on(self._pool, "evaluate"),
+            )
         if found.measured:
             self._count(episodes)
         record = {"id": name, "mean": found.mean, "se": found.standard_error, "episodes": episodes}
@@ -134,7 +140,7 @@ class Evaluator:
             aips = [state.arrays[f"g{group.index}"] for group in context.groups]
         with context.phases("evaluate"):
             arguments = (context.domain, context.groups, weights, episodes, context.seed, version)
-            sampled, greedy, ce = evaluate_both(*arguments, aips, self._pool)
+            sampled, greedy, ce = evaluate_both(*arguments, aips, self._pool, context.phases)
         self._count(2 * episodes)
         store.append_record(
             "evaluations",

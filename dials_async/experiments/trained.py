@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.domains.base import Domain
+from dials_async.domains.checked import CheckedDomain
 from dials_async.domains.registry import make_domain
 from dials_async.groups import Group, make_groups
 from dials_async.rollout.ials import Episodes, IalsRollout
@@ -24,7 +24,7 @@ Floats = NDArray[np.float32]
 class Trained:
     """A run at its end."""
 
-    domain: Domain
+    domain: CheckedDomain
     groups: list[Group]
     actors: list[Floats]
     """Per group, [agents, actor parameters]."""

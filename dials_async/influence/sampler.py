@@ -126,7 +126,7 @@ class GsSampler:
                 context.seed,
                 "aip-data",
                 (refresh,),
-                pool=pool,
+                pool=context.phases.on(pool, "collect"),
             )
         steps = context.domain.n_agents * n_episodes * context.domain.episode_steps
         context.metrics.simulated.labels("gs", "refresh").inc(steps)

@@ -205,23 +205,31 @@ class Metrics:
 
 
 class _PhaseSeconds(Collector):
-    """The clock of phases as a counter, with what runs right now: a refresh shows while it runs."""
+    """The clocks of phases as counters; busy seconds show a refresh while it runs."""
 
     def __init__(self, phases: PhaseTimer) -> None:
         self._phases = phases
 
     def describe(self) -> Iterable[Metric]:
-        yield self._family()
+        yield self._wall()
+        yield self._cpu()
 
     def collect(self) -> Iterator[Metric]:
-        family = self._family()
-        for phase, seconds in self._phases.seconds_until_now().items():
-            family.add_metric([phase], seconds)
-        yield family
+        for family, seconds in (
+            (self._wall(), self._phases.seconds_until_now()),
+            (self._cpu(), self._phases.cpu_seconds()),
+        ):
+            for phase, value in seconds.items():
+                family.add_metric([phase], value)
+            yield family
 
-    def _family(self) -> CounterMetricFamily:
-        text = f"Busy seconds, summed over threads, by phase: {', '.join(PHASES)}."
+    def _wall(self) -> CounterMetricFamily:
+        text = f"Busy seconds (wall time), summed over threads, by phase: {', '.join(PHASES)}."
         return CounterMetricFamily("dials_phase_seconds", text, labels=["phase"])
+
+    def _cpu(self) -> CounterMetricFamily:
+        text = "CPU seconds of phases that have ended, summed over threads, by phase."
+        return CounterMetricFamily("dials_phase_cpu_seconds", text, labels=["phase"])
 
 
 class Link(Protocol):

@@ -90,11 +90,16 @@ def phase_bars(run: Run) -> str:
     longest = max(run.wall_seconds, *run.seconds.values()) or 1.0
     rows = []
     for key in (*(k for k in PHASES if k in run.seconds), *(k for k in run.seconds if k not in PHASES)):
-        rows.append(_bar(PHASES.get(key, key), run.seconds[key], longest, f"phase-{_word(key)}"))
+        cpu = run.cpu_seconds.get(key)
+        rows.append(_bar(PHASES.get(key, key), run.seconds[key], longest, f"phase-{_word(key)}", cpu))
     rows.append(_bar("wall time", run.wall_seconds, longest, "wall"))
-    cores = busy / run.wall_seconds if run.wall_seconds > 0 else math.nan
-    note = f"Phases run side by side: {duration(busy)} of work in {duration(run.wall_seconds)} of wall time"
-    note += f", {cores:.1f} cores busy on average." if math.isfinite(cores) else "."
+    note = f"Phases run side by side: {duration(busy)} busy in {duration(run.wall_seconds)} of wall time"
+    if run.cpu_seconds and run.wall_seconds > 0:
+        cpu = sum(run.cpu_seconds.values())
+        note += f", {duration(cpu)} of CPU time ({cpu / run.wall_seconds:.1f} cores on average). "
+        note += "Busy includes waiting for a core or for a simulator."
+    else:
+        note += "."
     return f'<div class="bars">{"".join(rows)}</div><p class="note">{escape(note)}</p>'
 
 
@@ -128,11 +133,12 @@ def _word(key: str) -> str:
     return "".join(c for c in key if c.isalnum())
 
 
-def _bar(name: str, seconds: float, longest: float, kind: str) -> str:
+def _bar(name: str, seconds: float, longest: float, kind: str, cpu: float | None = None) -> str:
+    text = duration(seconds) if cpu is None else f"{duration(seconds)}, CPU {duration(cpu)}"
     return (
         f'<div class="bar {kind}"><span class="name">{escape(name)}</span>'
         f'<span class="length"><i style="width:{100 * seconds / longest:.2f}%"></i></span>'
-        f'<span class="value">{escape(duration(seconds))}</span></div>'
+        f'<span class="value">{escape(text)}</span></div>'
     )
 
 

@@ -59,6 +59,8 @@ class Run:
     agent_steps_per_second: float
     seconds: Mapping[str, float]
     """Busy seconds by phase, summed over threads."""
+    cpu_seconds: Mapping[str, float]
+    """CPU seconds by phase; empty for a run that did not count them."""
     final: Score
     greedy: Score | None
     eval_episodes: int | None
@@ -116,6 +118,7 @@ def read_run(folder: Path) -> Run:
         wall_seconds=wall_seconds,
         agent_steps_per_second=rate,
         seconds=fields.numbers("seconds"),
+        cpu_seconds=fields.numbers("cpu_seconds"),
         final=Score(fields.number("final_return_mean"), fields.number("final_return_se", math.nan)),
         greedy=None
         if math.isnan(greedy_mean)

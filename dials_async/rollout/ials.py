@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.domains.base import Domain, LocalSimulator
+from dials_async.domains.base import LocalSimulator
+from dials_async.domains.checked import CheckedDomain
 from dials_async.groups import Group
 from dials_async.kernels.rng import seed64, stream_seeds
 from dials_async.networks.acting import act, make_memory, sample_influence
@@ -45,7 +46,8 @@ def agent_seeds(run_seed: int, purpose: str, agents: tuple[int, ...], *indices: 
 class IalsRollout:
     """Simulates the IALS of one group, ``n_episodes`` of every agent at a time; keeps its working memory."""
 
-    def __init__(self, domain: Domain, group: Group, n_episodes: int, run_seed: int) -> None:
+    def __init__(self, domain: CheckedDomain, group: Group, n_episodes: int, run_seed: int) -> None:
+        self._domain = domain
         self.group = group
         self.n_episodes = n_episodes
         self._run_seed = run_seed
@@ -61,7 +63,7 @@ class IalsRollout:
     def run(
         self, actors: NDArray[np.float32], aips: NDArray[np.float32], update: int, index: int
     ) -> Episodes:
-        """Episodes of one task; a pure function of its arguments and the run's seed.
+        """Episodes of one task; a pure function of its arguments and the run's seed. Raises DomainError.
 
         Args:
             actors: [agents, actor parameters].
@@ -95,6 +97,7 @@ class IalsRollout:
             episodes.rewards,
             episodes.log_probs,
         )
+        self._domain.check_rollout(agents, episodes.observations, episodes.rewards)
         return episodes
 
     def close(self) -> None:

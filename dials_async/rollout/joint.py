@@ -170,7 +170,7 @@ def _run_parts(domain: Domain, n_episodes: int, pool: Executor | None, run: Call
 def _run_part(
     simulator: GlobalSimulator, stacks: Sequence[_Stack], greedy: bool, watch: Watch | None, part: slice
 ) -> None:
-    n_episodes = simulator.n_envs
+    n_episodes = part.stop - part.start
     memories = [make_memory(stack.actor, stack.n_agents, n_episodes) for stack in stacks]
     streams = [np.ascontiguousarray(stack.streams[:, part]) for stack in stacks]
     actions = [np.zeros((stack.n_agents, n_episodes), dtype=np.uint8) for stack in stacks]
@@ -225,7 +225,9 @@ def run_scripted(
             simulator.reset(seeds[0, part])
             policy.reset(seeds[1, part])
             for _ in range(domain.episode_steps):
+                simulator.observe()  # what a domain is promised: it may look at the world only then
                 total[:, part] += simulator.step(policy.act(simulator)).rewards
+            simulator.observe()
 
     _run_parts(domain, n_episodes, pool, run)
     return total

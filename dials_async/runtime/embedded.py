@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dials_async.config import Config
-from dials_async.errors import DialsError, TrainingError
+from dials_async.errors import DialsError, TrainingError, in_one_line
 from dials_async.evaluation.evaluator import Evaluator
 from dials_async.influence.sampler import GsSampler
 from dials_async.learning.learner import GroupLearner
 from dials_async.messaging.memory import MemoryBroker
 from dials_async.metrics.instruments import Metrics
+from dials_async.metrics.phases import Busy
 from dials_async.rollout.worker import RolloutWorker
 from dials_async.runtime.files import RunFiles, restore_checkpoint
 from dials_async.runtime.live import FAILED, STOPPED, Look
@@ -87,7 +88,7 @@ class EmbeddedRun:
         sessions = self.context.store.records("sessions")
         if sessions:
             self.context.seconds_before = float(sessions[-1]["seconds"])
-            self.context.phases.add(sessions[-1]["phases"])
+            self.context.phases.add(Busy(sessions[-1]["phases"], sessions[-1].get("cpu_phases", {})))
 
     def _make_parts(self) -> list[_Part]:
         context = self.context
@@ -127,6 +128,11 @@ class EmbeddedRun:
                 "memory_mib": memory_mib(),
             }
         return Look(run_state(self.context, facts), processes, [])
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether any group has committed its version 0."""
+        return any(self.context.store.group_version(group.index) >= 0 for group in self.context.groups)
 
     def steps_by_group(self) -> dict[int, int]:
         """Committed steps per agent of each group."""
@@ -172,7 +178,7 @@ class EmbeddedRun:
     def _raise_failure(self, failure: BaseException) -> None:
         if isinstance(failure, DialsError):
             raise failure
-        raise TrainingError(f"{self._failed_in} failed: {type(failure).__name__}: {failure}") from failure
+        raise TrainingError(f"{self._failed_in} failed: {in_one_line(failure)}") from failure
 
     def stop(self) -> None:
         """Let every thread finish the kernel it is in, and save."""

@@ -5,14 +5,16 @@ Written by one process: the one that trains an embedded run, or the keeper of a 
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dials_async.errors import CheckpointError, UsageError
+from dials_async.metrics.phases import Busy, rounded
 from dials_async.report import write_report
 from dials_async.run_context import RunContext
-from dials_async.runtime.folder import CHECKPOINTS
+from dials_async.runtime.described import describe
+from dials_async.runtime.folder import CHECKPOINTS, NETWORKS, write_json
 from dials_async.runtime.live import COMPLETE, LiveState, Look
 from dials_async.runtime.results import write_progress, write_results
 from dials_async.runtime.wiring import fingerprint_of
@@ -33,13 +35,13 @@ class RunFiles:
         context: RunContext,
         folder: Path,
         look: Callable[[], Look],
-        phases: Callable[[], Mapping[str, float]] | None = None,
+        phases: Callable[[], Busy] | None = None,
     ) -> None:
-        """``look`` finds how the run is doing, ``phases`` its busy seconds (else: of this process)."""
+        """``look`` finds how the run is doing, ``phases`` its seconds by phase (else: of this process)."""
         self._context = context
         self._folder = folder
         self._fingerprint = fingerprint_of(context.config)
-        self._phases = phases or context.phases.seconds
+        self._phases = phases or context.phases.busy
         self._every_s = context.config.runtime.checkpoint_seconds
         self._next_save = time.monotonic() + self._every_s
         self._rows = -1
@@ -80,16 +82,22 @@ class RunFiles:
             self._rows = rows
 
     def save_checkpoint(self) -> None:
-        """Write a checkpoint now, if anything was committed. Raises CheckpointError if the disk refuses."""
+        """Write a checkpoint now, if anything was committed. Raises CheckpointError, UsageError."""
         self._next_save = time.monotonic() + self._every_s
         context = self._context
         if context.store.aip_version() < 0:
             return
         seconds = context.seconds()
-        phases = {phase: round(value, 3) for phase, value in self._phases().items()}
-        record = {"id": f"{seconds:.3f}", "seconds": round(seconds, 3), "phases": phases}
+        busy = self._phases()
+        record = {
+            "id": f"{seconds:.3f}",
+            "seconds": round(seconds, 3),
+            "phases": rounded(busy.wall),
+            "cpu_phases": rounded(busy.cpu),
+        }
         context.store.append_record("sessions", record)
         save_checkpoint(self._folder / CHECKPOINTS, context.store.snapshot(), self._fingerprint)
+        write_json(self._folder / NETWORKS, describe(context.groups))
 
     def finish(self, command: str) -> dict[str, Any]:
         """Write everything of a finished run, the report too; returns the summary."""

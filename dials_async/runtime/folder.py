@@ -15,13 +15,14 @@ from dials_async.config import Config, config_from_dict
 from dials_async.errors import ConfigError, RunExistsError, RunNotFoundError, UsageError
 from dials_async.locking import lock
 
-CONFIG, METRICS, REFRESHES, SUMMARY, SCENE, LIVE = (
+CONFIG, METRICS, REFRESHES, SUMMARY, SCENE, LIVE, NETWORKS = (
     "config.toml",
     "metrics.csv",
     "refreshes.csv",
     "summary.json",
     "scene.json",
     "live.json",
+    "networks.json",
 )
 CHECKPOINTS = "checkpoints"
 

@@ -3,7 +3,6 @@
 import datetime
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from dials_async.errors import StoreError
 from dials_async.evaluation.baselines import BASELINE_SEED
 from dials_async.learning.tally import summarise_learning
+from dials_async.metrics.phases import Busy, rounded
 from dials_async.rollout.joint import run_joint
 from dials_async.run_context import RunContext
 from dials_async.runtime.folder import (
@@ -54,7 +54,7 @@ def weights_sha256(context: RunContext) -> str:
     return digest.hexdigest()
 
 
-def summarise_run(context: RunContext, command: str, phases: Mapping[str, float]) -> dict[str, Any]:
+def summarise_run(context: RunContext, command: str, phases: Busy) -> dict[str, Any]:
     """The content of summary.json, of a finished run."""
     final = [record for record in context.store.records("evaluations") if record["final"]][-1]
     baselines = context.store.records("baselines")
@@ -70,7 +70,8 @@ def summarise_run(context: RunContext, command: str, phases: Mapping[str, float]
         "total_agent_steps": steps * context.domain.n_agents,
         "wall_seconds": round(seconds, 3),
         "agent_steps_per_second": round(steps * context.domain.n_agents / seconds, 1),
-        "seconds": {phase: round(value, 3) for phase, value in phases.items()},
+        "seconds": rounded(phases.wall),
+        "cpu_seconds": rounded(phases.cpu),
         "final_return_mean": final["return_mean"],
         "final_return_se": final["return_se"],
         "final_greedy_return_mean": final["greedy_return_mean"],
@@ -109,10 +110,8 @@ def record_scene(context: RunContext) -> dict[str, Any]:
     return recorder.scene()
 
 
-def write_results(
-    context: RunContext, folder: Path, command: str, phases: Mapping[str, float]
-) -> dict[str, Any]:
-    """Write all files of a finished run but the report; ``phases`` are busy seconds. Returns the summary."""
+def write_results(context: RunContext, folder: Path, command: str, phases: Busy) -> dict[str, Any]:
+    """Write all files of a finished run but the report. Returns the summary."""
     write_progress(context, folder)
     write_atomically(folder / SCENE, json.dumps(record_scene(context), separators=(",", ":")))
     summary = summarise_run(context, command, phases)

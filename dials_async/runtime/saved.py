@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from dials_async.config import load_config
-from dials_async.domains.base import Domain
+from dials_async.domains.checked import CheckedDomain
 from dials_async.domains.registry import make_domain
 from dials_async.errors import CheckpointError, ConfigError
 from dials_async.evaluation.evaluate import evaluate_both, summarise
 from dials_async.groups import make_groups
 from dials_async.kernels.ordered import mean
+from dials_async.metrics.phases import PhaseTimer
 from dials_async.rollout.joint import run_scripted
 from dials_async.runtime.folder import CHECKPOINTS, CONFIG, read_config
 from dials_async.runtime.machine import cores
@@ -48,7 +49,7 @@ def evaluate_run(
     if config.run.simulator != "gs" and snapshot.aips:
         aips = [snapshot.aips[-1].arrays[f"g{group.index}"] for group in groups]
     with ThreadPoolExecutor(cores()) as pool:
-        sampled, greedy, ce = evaluate_both(domain, groups, weights, n, seed, 0, aips, pool)
+        sampled, greedy, ce = evaluate_both(domain, groups, weights, n, seed, 0, aips, pool, PhaseTimer())
     kinds = {"sampled": sampled, "greedy": greedy}
     return {
         "episodes": n,
@@ -59,7 +60,7 @@ def evaluate_run(
     }
 
 
-def _changed(domain: Domain, folder: Path, settings: Sequence[str]) -> Domain:
+def _changed(domain: CheckedDomain, folder: Path, settings: Sequence[str]) -> CheckedDomain:
     """The domain of the run in ``folder`` under ``settings``: the same agents, otherwise simulated."""
     if not settings:
         return domain

@@ -1,6 +1,7 @@
 """``dials train`` as a function: set up or resume a run, train it, write its results."""
 
 import json
+import shutil
 import signal
 import sys
 import threading
@@ -82,7 +83,8 @@ QUIETLY = Watching(quiet=True)
 def train(name: str | None, config: Config, command: str, watching: Watching = QUIETLY) -> Outcome:
     """Train a new run; without a name it gets one.
 
-    Raises UsageError before anything is written, TrainingError if it cannot go on.
+    Raises UsageError before anything is written, TrainingError if it cannot go on. One that fails before
+    anything was learned from (version 0 is committed) leaves nothing behind: its name is free.
     """
     if name is None:
         name = default_name(config)
@@ -92,8 +94,15 @@ def train(name: str | None, config: Config, command: str, watching: Watching = Q
         folder = create_run(name, config)
         with locked(folder):
             run = EmbeddedRun(name, config, folder, False, metrics)
-            _prepare(run, folder, watching.quiet, allow_other_numerics=False)
-            return _carry_out(run, folder, command, watching.quiet, place)
+            try:
+                _prepare(run, folder, watching.quiet, allow_other_numerics=False)
+                return _carry_out(run, folder, command, watching.quiet, place)
+            except InterruptedRunError:  # the user was told that it can be resumed
+                raise
+            except Exception:
+                if not run.has_begun:
+                    shutil.rmtree(folder)
+                raise
 
 
 def resume(

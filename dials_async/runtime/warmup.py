@@ -27,6 +27,7 @@ from dials_async.runtime import compiling
 from dials_async.runtime.compiling import COMPILED, FOUND, tiny_run
 from dials_async.runtime.folder import CONFIG
 from dials_async.runtime.machine import cores
+from dials_async.runtime.rehearsal import rehearse
 
 #: More processes would wait for the largest kernel, and each takes about 300 MiB.
 MOST_PROCESSES = 8
@@ -36,16 +37,25 @@ logger = logging.getLogger(__name__)
 
 
 def compile_kernels(config: Config, quiet: bool = False) -> None:
-    """Compile what is not in the cache: nothing to do after the first time. Raises what training raises."""
+    """Compile what is not in the cache: nothing to do after the first time. Raises what training raises.
+
+    The domain is rehearsed then: before that takes its time, unless its own kernels are among them.
+    """
     marker = CACHE_FOLDER / f"complete-{_kind(config)}"
     if marker.exists():
         return
     with _alone():
         if not marker.exists():
+            domain = make_domain(config.domain)
+            has_kernels = domain.local_state((0,), 1) is not None
+            if not has_kernels:
+                rehearse(domain, with_local=config.run.simulator != "gs")
             with _progress(quiet) as show:
                 if cores() > 1 and os.access(CACHE_FOLDER, os.W_OK):
                     _fill_cache(config, min(cores(), MOST_PROCESSES), show)
                 tiny_run(config)
+            if has_kernels:
+                rehearse(domain, with_local=False)
             with suppress(OSError):  # what could not be kept was said already
                 marker.touch()
 

@@ -12,6 +12,9 @@ from dials_async.errors import StoreError
 Check = Callable[[Any], bool]
 Fields = Mapping[str, Check]
 
+#: In place of a field that is not there.
+_MISSING = object()
+
 #: No time, count or mean of a run is further from 0.
 _LARGEST = 1e300
 
@@ -106,7 +109,7 @@ RECORDS: Mapping[str, Fields] = {
     },
     "baselines": {"mean": _number, "se": _number, "episodes": _count},
     "commits": {"seconds": _number},
-    "sessions": {"seconds": _number, "phases": _by_name(_number)},
+    "sessions": {"seconds": _number, "phases": _by_name(_number), "cpu_phases": _by_name(_number)},
     "participants": {
         **dict.fromkeys(("part", "numerics", "code", "processor", "role", "host"), _text),
         "same": _flag,
@@ -133,7 +136,7 @@ ANNOUNCEMENT: Fields = {
     **dict.fromkeys(("memory_mib", "cpu_seconds"), _number),
     "left": _flag,
     "numerics": _by_name(_text),
-    "phases": _by_name(_number),
+    **dict.fromkeys(("phases", "cpu_phases"), _by_name(_number)),
     "busy_with": _list_of(_text),
     "waits_for": _list_of(_text),
     "groups": _by_number(_GROUP),
@@ -153,7 +156,9 @@ META: Fields = {
 def wrong_fields(value: Mapping[str, Any], fields: Fields, *, required: bool) -> list[str]:
     """The names of ``fields`` that are malformed in ``value``, or missing where they are ``required``."""
     return [
-        name for name, check in fields.items() if (required if name not in value else not check(value[name]))
+        name
+        for name, check in fields.items()
+        if (required or name in value) and not check(value.get(name, _MISSING))
     ]
 
 

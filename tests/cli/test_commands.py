@@ -138,7 +138,10 @@ def test_scripted_policies_are_evaluated_by_name(dials: Dials) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["one", "--policy", "nobody"], "no scripted policy 'nobody' in the warehouse; there are random, "),
+        (
+            ["one", "--policy", "nobody"],
+            "no scripted policy 'nobody' in the domain 'warehouse'; there are random, ",
+        ),
         (["three"], "no run 'three' in"),
         (["a b"], "'a b' is no name for a run"),
     ],

@@ -4,15 +4,15 @@ import json
 
 import pika
 from click.testing import CliRunner, Result
-from messaging.examples import resealed
-from messaging.helpers import buried
-from runtime.small import small_config
 
 from dials_async.cli import main
 from dials_async.distributed.create import create
 from dials_async.messaging import amqp_queues
 from dials_async.messaging.schema import RolloutTask, encode_task
 from dials_async.servers.private import PrivateServer
+from tests.messaging.examples import resealed
+from tests.messaging.helpers import buried
+from tests.runtime.small import small_config
 
 from .fleet import observer
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from runtime.small import small_config
 
 from dials_async.distributed.connection import connect
 from dials_async.distributed.create import create
@@ -18,6 +17,7 @@ from dials_async.distributed.daemon import Daemon
 from dials_async.errors import NumericsError
 from dials_async.servers.private import lasting_port
 from dials_async.servers.redis import RedisServer
+from tests.runtime.small import small_config
 
 from .fleet import eventually
 from .test_identity import as_elsewhere

@@ -4,11 +4,11 @@ import json
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from threading import Event
 from typing import Any
 
 import msgpack
-from runtime.small import small_config
 
 from dials_async.config import Config
 from dials_async.distributed import status
@@ -18,6 +18,7 @@ from dials_async.distributed.learners import living_learners
 from dials_async.errors import DialsError
 from dials_async.evaluation.evaluator import Evaluator
 from dials_async.messaging.memory import MemoryBroker
+from dials_async.metrics.phases import Busy
 from dials_async.run_context import RunContext
 from dials_async.runtime.results import summarise_run, weights_sha256
 from dials_async.runtime.wiring import declare_queues, is_complete, keep_rules, make_context
@@ -25,6 +26,7 @@ from dials_async.servers.private import PrivateServer
 from dials_async.store.redis import RedisStore
 from dials_async.store.redis_keys import RunKeys
 from dials_async.store.runs import RunRegistry
+from tests.runtime.small import small_config
 
 from .fleet import fleet
 
@@ -168,15 +170,15 @@ def everything_is_read(registry: RunRegistry, run: str, url: str, complaints: li
         tried(connection.set_clock)
         tried(lambda: is_complete(context))
         tried(context.participants.not_reproducible)
-        tried(lambda: summarise_run(context, "test", {}))
+        tried(lambda: summarise_run(context, "test", Busy({}, {})))
         tried(lambda: weights_sha256(context))
         tried(lambda: Evaluator(context, 1, Event())._left())
         tried(context.store.snapshot)
         for group in context.groups:
-            tried(lambda group=group: context.newest(group))
+            tried(partial(context.newest, group))
             for version in range(context.clock.n_updates + 1):
-                tried(lambda group=group, version=version: context.weights(group, version))
-            tried(lambda group=group: context.store.held(group.index, "evaluation"))
+                tried(partial(context.weights, group, version))
+            tried(partial(context.store.held, group.index, "evaluation"))
         tried(context.aips)
         before = {"at": 0.0, "total_agent_steps": 0}
         shown = tried(lambda: status.in_words(status.gather(connection, before))) or ""
@@ -196,7 +198,8 @@ def test_fifteen_hundred_hostile_values(run: str, redis_server: PrivateServer) -
     client = registry._link.client
     keys = sorted(client.scan_iter(match=RunKeys(run).pattern, count=1000))
     assert len(keys) > 15
-    rng, complaints = random.Random(run), []
+    rng = random.Random(run)
+    complaints: list[str] = []
     assert "complete" in everything_is_read(registry, run, redis_server.url, complaints)
     assert [line for line in complaints if "is not kept" not in line] == []
     # When one value after the other is damaged, of every key

@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from runtime.small import small_config
 
 from dials_async.cli import main
 from dials_async.distributed import standstill, status
-from dials_async.distributed.connection import connect
+from dials_async.distributed.connection import Connection, connect
 from dials_async.distributed.create import create
 from dials_async.distributed.daemon import Daemon
 from dials_async.errors import NumericsError
 from dials_async.runtime.machine import code_version, machine
+from tests.runtime.small import small_config
 
 from .fleet import eventually, fleet, observer
 from .test_identity import as_elsewhere
 
 
-def why(seen: status.Connection) -> str:
+def why(seen: Connection) -> str:
     """The line of a run that does not move, without its time."""
     (line,) = [line for line in status.gather(seen)["stuck"] if line.startswith("no progress")]
     return re.sub(r"^no progress for .+? \(", "(", line)

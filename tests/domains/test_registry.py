@@ -13,7 +13,7 @@ from dials_async.errors import ConfigError
 
 def test_a_domain_is_built_by_its_name_with_its_options() -> None:
     domain = make_domain({"name": "warehouse", "side": 3, "item_ages": True})
-    assert isinstance(domain, Warehouse)
+    assert isinstance(domain.own, Warehouse)
     assert domain.n_agents == 9
     assert domain.spec(8).observation_bits == 121
     assert make_domain({"name": "warehouse"}).n_agents == 4  # options have defaults
@@ -75,7 +75,11 @@ def test_options_that_say_where_a_simulator_runs_are_none_of_the_result() -> Non
 def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a package with a domain of its own were installed."""
     (tmp_path / "other_domain.py").write_text(
-        "class Other:\n    def __init__(self, lanes: int = 1) -> None:\n        self.lanes = lanes\n"
+        "from dials_async.domains.warehouse import Warehouse\n\n\n"
+        "class Other(Warehouse):\n"
+        "    def __init__(self, lanes: int = 1) -> None:\n"
+        "        super().__init__(lanes)\n"
+        "        self.lanes = lanes\n"
     )
     info = tmp_path / "other_domain-1.0.dist-info"
     info.mkdir()
@@ -86,8 +90,9 @@ def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("other_package")
 def test_a_domain_of_another_package_is_found_by_its_entry_point() -> None:
-    domain: Any = make_domain({"name": "other", "lanes": 2})
-    assert domain.lanes == 2
+    domain = make_domain({"name": "other", "lanes": 2})
+    own: Any = domain.own
+    assert own.lanes == 2
     with pytest.raises(ConfigError, match="other has lanes"):
         make_domain({"name": "other", "side": 2})
     with pytest.raises(ConfigError, match="installed are other, traffic, warehouse"):

@@ -8,6 +8,7 @@ import pytest
 from dials_async.domains.registry import make_domain
 from dials_async.evaluation.evaluate import evaluate_both, evaluate_policies
 from dials_async.groups import make_groups
+from dials_async.metrics.phases import PhaseTimer
 from tests.rollout.contexts import random_weights, small_config
 
 EPISODES, SEED, INDEX = 5, 3, 7
@@ -27,7 +28,7 @@ def test_sampled_and_greedy_episodes_together_are_those_of_each_alone(
     aips = [group.initial_aips(1) for group in groups]
     arguments = (domain, groups, weights, EPISODES, SEED, INDEX)
     with ThreadPoolExecutor(threads) as pool:
-        sampled, greedy, ce = evaluate_both(*arguments, aips, pool)
+        sampled, greedy, ce = evaluate_both(*arguments, aips, pool, PhaseTimer())
     alone, ce_alone = evaluate_policies(*arguments, greedy=False, aips=aips)
     greedy_alone, _ = evaluate_policies(*arguments, greedy=True)
     assert np.array_equal(sampled.per_agent, alone.per_agent)

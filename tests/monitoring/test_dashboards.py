@@ -23,6 +23,7 @@ ENDINGS = {"counter": ("_total",), "info": ("_info",), "histogram": ("_bucket", 
 class Connected:
     connected = True
     reconnects = 0
+    refusal = None
 
 
 def series_names(registry: CollectorRegistry) -> set[str]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dials_async.domains.base import Domain
+from dials_async.domains.checked import CheckedDomain
 from dials_async.domains.registry import make_domain
 from dials_async.domains.warehouse import Warehouse
 from dials_async.domains.warehouse.layout import SLOT_OF_INFLUENCE
@@ -30,7 +30,7 @@ class StepwiseWarehouse(Warehouse):
         return None
 
 
-def setup(*settings: str) -> tuple[Domain, list[Group]]:
+def setup(*settings: str) -> tuple[CheckedDomain, list[Group]]:
     config = small_config(*settings)
     domain = make_domain(config.domain)
     return domain, make_groups(config, domain)
@@ -57,7 +57,7 @@ def test_the_fused_kernel_equals_the_vectorised_path_bit_for_bit(
     domain, (group,) = setup(
         f"policy.network={policy}", f"aip.network={aip}", f"domain.item_ages={item_ages}"
     )
-    stepwise: Any = StepwiseWarehouse(side=2, item_ages=item_ages == "true")
+    stepwise = CheckedDomain(StepwiseWarehouse(side=2, item_ages=item_ages == "true"))
     actors, aips = networks_of(group)
     # When both run the same task
     fused = IalsRollout(domain, group, N_EPISODES, run_seed=1).run(actors, aips, 3, 1)
@@ -161,7 +161,7 @@ def test_items_go_where_the_aip_says_that_a_neighbour_stands(stepwise: bool) -> 
         logits[0] = [0, 100, 0, 0]
     middle = int(SLOT_OF_INFLUENCE[0, 1])
     # When episodes are run
-    simulated: Any = StepwiseWarehouse(side=2) if stepwise else domain
+    simulated = CheckedDomain(StepwiseWarehouse(side=2)) if stepwise else domain
     episodes = IalsRollout(simulated, group, 20, run_seed=1).run(actors, aips, 0, 0)
     items = unpack(episodes.observations, 37)[..., 25:].astype(bool)
     own = unpack(episodes.observations, 37)[..., :25].argmax(axis=-1)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dials_async.errors import BadMessageError
+from dials_async.errors import DomainError
 from dials_async.messaging.envelope import seal
 from dials_async.messaging.schema import (
     Experience,
@@ -245,7 +245,7 @@ def test_a_domain_may_have_rewards_of_any_size_that_it_announces() -> None:
     context.domain.largest_reward = 1e-9
     publish(context, TASK)
     with (
-        pytest.raises(BadMessageError, match="beyond 1e-09, the domain's largest"),
+        pytest.raises(DomainError, match="beyond 1e-09, the domain's largest_reward"),
         running(context, RolloutWorker(context, "worker-7").run) as thread,
     ):
         assert eventually(lambda: not thread.is_alive())

@@ -16,6 +16,7 @@ from dials_async.errors import (
     ConfigError,
     DialsError,
     InterruptedRunError,
+    RunExistsError,
     TrainingError,
     UsageError,
 )
@@ -23,6 +24,7 @@ from dials_async.evaluation.evaluator import Evaluator
 from dials_async.influence.sampler import GsSampler
 from dials_async.learning.learner import GroupLearner
 from dials_async.rollout.worker import RolloutWorker
+from dials_async.run_context import RunContext
 from dials_async.runtime import files, training
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.files import has_checkpoint
@@ -219,3 +221,29 @@ def test_ctrl_c_before_the_first_step_is_one_line_too(
     with pytest.raises(InterruptedRunError, match="dials train --run hasty --resume"):
         training.train("hasty", small_config(), "test")
     assert (runs_folder / "hasty" / "config.toml").exists()
+
+
+def test_a_run_that_failed_before_version_0_frees_its_name(
+    runs_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a run that fails while it is prepared, with a file in its folder
+    def fail(context: RunContext, *_: Any) -> None:
+        assert (runs_folder / "early" / "config.toml").exists()
+        raise TrainingError(f"no {context.name}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "join_run", fail)
+        with pytest.raises(TrainingError, match="no early"):
+            training.train("early", small_config(), "")
+    # Then nothing is left of it, and the name can be used
+    assert list(runs_folder.iterdir()) == []
+    assert training.train("early", small_config(), "").complete
+
+
+def test_a_run_that_had_begun_keeps_its_name(runs_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RolloutWorker, "_simulate", lambda *_: 1 // 0)
+    with pytest.raises(TrainingError, match="ZeroDivisionError"):
+        training.train("late", small_config(), "")
+    assert (runs_folder / "late" / "config.toml").exists()
+    with pytest.raises(RunExistsError):
+        training.train("late", small_config(), "")

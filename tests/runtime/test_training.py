@@ -25,6 +25,7 @@ def test_a_run_leaves_all_its_files(finished: Outcome) -> None:
         "summary.json",
         "scene.json",
         "live.json",
+        "networks.json",
         "checkpoints",
         "report.html",
     }

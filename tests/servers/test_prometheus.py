@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from metrics.pages import exposed
 
 from dials_async.errors import ServerError
 from dials_async.metrics.instruments import Metrics
 from dials_async.metrics.targets import register
 from dials_async.servers.private import lasting_port
 from dials_async.servers.prometheus import CONFIGURATION, PrometheusServer
+from tests.metrics.pages import exposed
 
 PROJECT = Path(__file__).parents[2]
 

@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 
-from dials_async.domains.base import AgentSpec, LocalSimulator, SceneRecorder
+from dials_async.domains.base import AgentSpec, Domain, LocalSimulator, SceneRecorder
 from dials_async.domains.traffic.entries import RULES, Entries, entries_of
 from dials_async.domains.traffic.installation import SUMO_VERSION, find_sumo
 from dials_async.domains.traffic.local import TrafficLocal, TrafficLocalState, make_local_state
@@ -41,8 +41,8 @@ def is_address(text: str) -> bool:
     return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16
 
 
-class Traffic:
-    """``side`` x ``side`` traffic lights (``domains.base.Domain``)."""
+class Traffic(Domain):
+    """``side`` x ``side`` traffic lights."""
 
     name = "traffic"
     episode_steps = EPISODE_STEPS

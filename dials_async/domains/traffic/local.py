@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dials_async.domains.base import LocalSimulator
 from dials_async.domains.local import compiled_local
 from dials_async.domains.traffic.entries import CROWDED_SPEED, POSITION, SPEED, Entries
 from dials_async.domains.traffic.line import CAPACITY, cars_beyond, insert, move
@@ -158,8 +159,8 @@ def _step_all(
         rewards[row] = step(state, row, actions[row], influence[row])
 
 
-class TrafficLocal:
-    """The vectorised LS of some agents (``dials_async.domains.base.LocalSimulator``)."""
+class TrafficLocal(LocalSimulator):
+    """The vectorised LS of some agents."""
 
     def __init__(self, entries: Entries, n_envs: int, empty_reward: float = 0.0) -> None:
         """``entries`` [agents, approaches, 3]: where and how fast cars enter."""
@@ -191,6 +192,3 @@ class TrafficLocal:
             rewards.reshape(-1),
         )
         return rewards
-
-    def close(self) -> None:
-        """Nothing to let go of."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dials_async.domains.base import AgentSpec, SceneRecorder
+from dials_async.domains.base import AgentSpec, Domain, SceneRecorder
 from dials_async.domains.warehouse.layout import (
     EPISODE_STEPS,
     N_ACTIONS,
@@ -28,13 +28,12 @@ PUBLISHED = {
 }
 
 
-class Warehouse:
-    """``side`` x ``side`` learning robots inside a ring of scripted ones (``domains.base.Domain``)."""
+class Warehouse(Domain):
+    """``side`` x ``side`` learning robots inside a ring of scripted ones."""
 
     name = "warehouse"
     episode_steps = EPISODE_STEPS
     largest_reward = 1.0
-    global_envs = None
     baselines = POLICIES
 
     def __init__(self, side: int = 2, item_ages: bool = False) -> None:
@@ -53,9 +52,6 @@ class Warehouse:
             n_classes=N_CLASSES,
             ladder_steps=N_THRESHOLDS if item_ages else 1,
         )
-
-    def check(self) -> None:
-        """Nothing can be missing."""
 
     def spec(self, agent: int) -> AgentSpec:
         """Sizes of ``agent``: all robots are alike."""

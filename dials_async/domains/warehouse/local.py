@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dials_async.domains.base import LocalSimulator
 from dials_async.domains.local import compiled_local
 from dials_async.domains.warehouse.layout import CENTRE, N_SLOTS
 from dials_async.domains.warehouse.observation import observation_bits, write_observation
@@ -108,8 +109,8 @@ def _step_all(
             rewards[row] = step_with(state, row, actions[row], influence[row])
 
 
-class WarehouseLocal:
-    """The vectorised LS of some agents (``dials_async.domains.base.LocalSimulator``)."""
+class WarehouseLocal(LocalSimulator):
+    """The vectorised LS of some agents."""
 
     def __init__(self, agents: Sequence[int], n_envs: int, item_ages: bool) -> None:
         self._shape = (len(agents), n_envs)
@@ -129,9 +130,6 @@ class WarehouseLocal:
     def step(self, actions: NDArray[np.uint8], influence: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Advance by one step, drawing new items; rewards [agents, envs]."""
         return self._step(actions, influence, draw=True)
-
-    def close(self) -> None:
-        """Nothing to let go of."""
 
     def replay(
         self, actions: NDArray[np.uint8], influence: NDArray[np.uint8], spawned: NDArray[np.uint8]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.domains.base import GlobalStep
+from dials_async.domains.base import GlobalSimulator, GlobalStep, ScriptedPolicy
 from dials_async.domains.warehouse.layout import CENTRE, N_NEIGHBOURS, N_SLOTS, Layout
 from dials_async.domains.warehouse.observation import observation_bits, write_observation
 from dials_async.domains.warehouse.rules import draw_spawned, global_transition, put_items, update_seen
@@ -148,8 +148,8 @@ def _scripted(
             targets[agent, env] = target
 
 
-class WarehouseGlobal:
-    """The GS (``dials_async.domains.base.GlobalSimulator``)."""
+class WarehouseGlobal(GlobalSimulator):
+    """The GS."""
 
     def __init__(self, layout: Layout, n_envs: int, item_ages: bool) -> None:
         n_agents, n_robots = len(layout.learners), layout.n_robots
@@ -185,12 +185,9 @@ class WarehouseGlobal:
         _step(self.state, self.arrays, actions, rewards, influence)
         return GlobalStep(rewards, influence)
 
-    def close(self) -> None:
-        """Nothing to let go of."""
 
-
-class WarehouseScripted:
-    """A scripted policy for all learning robots (``dials_async.domains.base.ScriptedPolicy``)."""
+class WarehouseScripted(ScriptedPolicy):
+    """A scripted policy for all learning robots."""
 
     def __init__(self, code: int, n_agents: int, n_envs: int) -> None:
         self._code = code
