@@ -1,14 +1,17 @@
 """Throughput of single parts on one core (``dials bench``): the numbers that say where the time goes."""
 
+import inspect
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dials_async.config import Config, load_config
+from dials_async.domains.checked import CheckedDomain
 from dials_async.domains.registry import make_domain
 from dials_async.errors import UsageError
 from dials_async.groups import Group, make_groups
@@ -18,8 +21,10 @@ from dials_async.learning.backends import update_of
 from dials_async.learning.scratch import make_scratch
 from dials_async.learning.settings import HEALTH, make_settings
 from dials_async.rollout.ials import Episodes, IalsRollout
-from dials_async.rollout.joint import run_joint
+from dials_async.rollout.joint import JointEpisodes, run_joint
 from dials_async.runtime.machine import machine
+
+Floats = NDArray[np.float32]
 
 #: A measurement is repeated inside itself until it takes this long: shorter ones are noise.
 MIN_SECONDS = 0.3
@@ -28,7 +33,7 @@ MIN_SECONDS = 0.3
 def run_benchmark(
     name: str,
     preset: str,
-    agents: int,
+    agents: int | None,
     envs: int,
     repeats: int,
     settings: Sequence[str],
@@ -36,45 +41,71 @@ def run_benchmark(
 ) -> dict[str, Any]:
     """Measure ``name`` (rollout, learn, aip, gs) on one thread. Raises UsageError, ConfigError.
 
-    ``refreshed``: AIPs are trained first. Where the load depends on them, only then it is that of a run.
+    Args:
+        name: what is measured.
+        preset: a name or a file: domain and settings.
+        agents: None: as many as the preset has; another number needs a domain with the option ``side``.
+        envs: episodes of each agent, or of the GS.
+        repeats: of the measurement.
+        settings: "section.key=value", over those of the preset.
+        refreshed: AIPs are trained first. Where the load depends on them, only then it is that of a run.
     """
-    side = round(agents**0.5)
-    if side * side != agents:
-        raise UsageError(f"--agents {agents}: our grids have a square number of agents")
-    size = ["rollout.agents_per_group=" + str(agents), f"domain.side={side}"]
-    config = load_config(preset, [*size, *settings])
+    config = load_config(preset, [*_size(preset, agents), *settings])
     domain = make_domain(config.domain)
-    group = make_groups(config, domain)[0]
-    weights, aips = group.initial_weights(1), group.initial_aips(1)
+    config = replace(config, rollout=replace(config.rollout, agents_per_group=domain.n_agents))
+    groups = make_groups(config, domain)  # one for each kind of agents
+    weights = [group.initial_weights(1) for group in groups]
+    actors = [group.actors(w) for group, w in zip(groups, weights, strict=True)]
+    aips = [group.initial_aips(1) for group in groups]
     if refreshed:
-        aips = _refresh(config, group)()
-    rollout = IalsRollout(domain, group, envs, run_seed=1)
-    steps = agents * envs * domain.episode_steps
+        aips = _refresh(config, domain, groups)()
+    steps = domain.n_agents * envs * domain.episode_steps
 
     work: Callable[[], object]
     if name == "rollout":
-        actors = group.actors(weights)
-        work, amount, unit = lambda: rollout.run(actors, aips, 0, 0), steps, "agent-steps/s"
+        rollouts = [IalsRollout(domain, group, envs, run_seed=1) for group in groups]
+        work, amount, unit = lambda: _run(rollouts, actors, aips), steps, "agent-steps/s"
     elif name == "learn":
-        episodes = rollout.run(group.actors(weights), aips, 0, 0)
-        work, amount, unit = _learning(config, group, episodes), steps, "agent-steps/s"
+        rollouts = [IalsRollout(domain, group, envs, run_seed=1) for group in groups]
+        parts = [
+            _learning(config, group, episodes)
+            for group, episodes in zip(groups, _run(rollouts, actors, aips), strict=True)
+        ]
+        work, amount, unit = lambda: [part() for part in parts], steps, "agent-steps/s"
     elif name == "gs":
-        actors = group.actors(weights)
-        work = lambda: run_joint(domain, [group], [actors], envs, 1, "bench")  # noqa: E731
+        work = lambda: run_joint(domain, groups, actors, envs, 1, "bench")  # noqa: E731
         amount, unit = envs * domain.episode_steps, "GS steps/s"
     else:
-        work, amount, unit = _refresh(config, group), 0, "s a refresh"
+        work, amount, unit = _refresh(config, domain, groups), 0, "s a refresh"
     return {
         "benchmark": name,
         "domain": config.domain["name"],
         "refreshed": refreshed,
-        "agents": agents,
+        "agents": domain.n_agents,
         "envs": envs,
         "repeats": repeats,
         "unit": unit,
         **_measure(work, amount, repeats),
         "machine": machine(),
     }
+
+
+def _size(preset: str, agents: int | None) -> list[str]:
+    """The setting for a domain of another size. Raises UsageError."""
+    if agents is None:
+        return []
+    domain = make_domain(load_config(preset).domain)
+    if "side" not in inspect.signature(type(domain.own)).parameters:
+        raise UsageError(f"--agents: the domain '{domain.name}' has no option 'side'; use --set")
+    side = round(agents**0.5)
+    if side * side != agents:
+        raise UsageError(f"--agents {agents}: our grids have a square number of agents")
+    return [f"domain.side={side}"]
+
+
+def _run(rollouts: Sequence[IalsRollout], actors: Sequence[Floats], aips: Sequence[Floats]) -> list[Episodes]:
+    parts = zip(rollouts, actors, aips, strict=True)
+    return [rollout.run(own_actors, own_aips, 0, 0) for rollout, own_actors, own_aips in parts]
 
 
 def _measure(work: Callable[[], object], amount: int, repeats: int) -> dict[str, float]:
@@ -129,28 +160,30 @@ def _learning(config: Config, group: Group, episodes: Episodes) -> Callable[[], 
     return work
 
 
-def _refresh(config: Config, group: Group) -> Callable[[], NDArray[np.float32]]:
-    domain = make_domain(config.domain)
+def _refresh(config: Config, domain: CheckedDomain, groups: Sequence[Group]) -> Callable[[], list[Floats]]:
     n_episodes = -(-config.aip.gs_steps // domain.episode_steps)
-    actors = group.actors(group.initial_weights(1))
-    n_bytes = packed_size(group.spec.dset_bits)
+    actors = [group.actors(group.initial_weights(1)) for group in groups]
 
-    def work() -> NDArray[np.float32]:
-        joint = run_joint(domain, [group], [actors], n_episodes, 1, "bench")
-        aips = group.initial_aips(1)
-        for row in range(group.n_agents):
-            train_aip(
-                group.aip,
-                group.spec.n_classes,
-                aips[row],
-                np.ascontiguousarray(joint.by_group[0].observations[row, :, :-1, :n_bytes]),
-                joint.influence[0][row],
-                epochs=config.aip.epochs,
-                patience=config.aip.patience,
-                minibatch_sequences=config.aip.minibatch_sequences,
-                learning_rate=config.aip.learning_rate,
-                seed=row,
-            )
-        return aips
+    def work() -> list[Floats]:
+        joint = run_joint(domain, groups, actors, n_episodes, 1, "bench")
+        return [_train_aips(config, group, joint) for group in groups]
 
     return work
+
+
+def _train_aips(config: Config, group: Group, joint: JointEpisodes) -> Floats:
+    aips, n_bytes = group.initial_aips(1), packed_size(group.spec.dset_bits)
+    for row in range(group.n_agents):
+        train_aip(
+            group.aip,
+            group.spec.n_classes,
+            aips[row],
+            np.ascontiguousarray(joint.by_group[group.index].observations[row, :, :-1, :n_bytes]),
+            joint.influence[group.index][row],
+            epochs=config.aip.epochs,
+            patience=config.aip.patience,
+            minibatch_sequences=config.aip.minibatch_sequences,
+            learning_rate=config.aip.learning_rate,
+            seed=row,
+        )
+    return aips

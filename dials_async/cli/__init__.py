@@ -17,7 +17,7 @@ from dials_async.cli import (
     train,
     validate,
 )
-from dials_async.cli.shared import OneLineErrors
+from dials_async.cli.shared import OneLineErrors, debug_option
 
 
 @click.group(cls=OneLineErrors)
@@ -48,3 +48,13 @@ for command in (
     *(distributed.server, distributed.supervise, chaos.chaos, validate.validate, dashboard.dashboard),
 ):
     main.add_command(command)
+
+
+def _offer_debug(command: click.Command) -> None:
+    command.params.append(debug_option)
+    if isinstance(command, click.Group):
+        for part in command.commands.values():
+            _offer_debug(part)
+
+
+_offer_debug(main)

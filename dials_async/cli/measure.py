@@ -37,8 +37,12 @@ def check_vectors(files: tuple[Path, ...], as_json: bool) -> None:
 
 @click.command()
 @click.argument("name", type=click.Choice(["rollout", "learn", "aip", "gs"]))
-@click.option("--preset", default="warehouse-25", show_default=True, help="Whose settings.")
-@click.option("--agents", type=click.IntRange(1, 900), default=25, show_default=True)
+@click.option(
+    "--preset", default="warehouse-25", show_default=True, help="Whose settings: a preset or a TOML file."
+)
+@click.option(
+    "--agents", type=click.IntRange(1, 900), help="Of a grid.  [default: as many as the preset has]"
+)
 @click.option(
     "--envs", type=click.IntRange(1, 4096), default=64, show_default=True, help="Episodes per agent."
 )
@@ -49,7 +53,7 @@ def check_vectors(files: tuple[Path, ...], as_json: bool) -> None:
 def bench(
     name: str,
     preset: str,
-    agents: int,
+    agents: int | None,
     envs: int,
     repeats: int,
     refreshed: bool,
@@ -68,7 +72,8 @@ def bench(
     Examples:
       dials bench rollout
       dials bench rollout --preset traffic-25 --refreshed
-      dials bench gs --preset traffic-100 --agents 100 --envs 2
+      dials bench gs --preset traffic-100 --envs 2
+      dials bench rollout --preset tanks.toml
       dials bench learn --set policy.network=gru --set ppo.minibatch_steps=256
     """
     from dials_async.benchmarking import run_benchmark

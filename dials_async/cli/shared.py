@@ -1,5 +1,6 @@
 """What commands have in common: one-line errors, and the options that several of them take."""
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +9,25 @@ import click
 
 from dials_async.errors import DialsError
 from dials_async.listening import METRICS_ADDRESS
+
+#: Where a context says that tracebacks are wanted.
+_DEBUG = "dials_async.debug"
+
+
+def _set_debug(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        ctx.meta[_DEBUG] = True
+
+
+#: Of every command, before and after its name.
+debug_option = click.Option(
+    ["--debug"],
+    is_flag=True,
+    envvar="DIALS_DEBUG",
+    expose_value=False,
+    callback=_set_debug,
+    help="Show the traceback of an error, too.  [default: $DIALS_DEBUG]",
+)
 
 numerics_option = click.option(
     "--allow-other-numerics",
@@ -58,5 +78,7 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
         click.echo(f"dials: {message} (see '{command} --help')", err=True)
         ctx.exit(error.exit_code)
     except DialsError as error:
+        if _DEBUG in ctx.meta:
+            traceback.print_exception(error)
         click.echo(f"dials: {error}", err=True)
         ctx.exit(error.exit_code)

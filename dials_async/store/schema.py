@@ -40,6 +40,11 @@ def _maybe(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
 
+def _optional(check: Check) -> Check:
+    """Also where the field is missing: what wrote it may be older."""
+    return lambda value: value is _MISSING or check(value)
+
+
 def _list_of(check: Check) -> Check:
     return lambda value: isinstance(value, list) and all(map(check, value))
 
@@ -109,7 +114,7 @@ RECORDS: Mapping[str, Fields] = {
     },
     "baselines": {"mean": _number, "se": _number, "episodes": _count},
     "commits": {"seconds": _number},
-    "sessions": {"seconds": _number, "phases": _by_name(_number), "cpu_phases": _by_name(_number)},
+    "sessions": {"seconds": _number, "phases": _by_name(_number), "cpu_phases": _optional(_by_name(_number))},
     "participants": {
         **dict.fromkeys(("part", "numerics", "code", "processor", "role", "host"), _text),
         "same": _flag,
