@@ -19,10 +19,10 @@ import click
 
 from dials_async.config import load_config
 from dials_async.distributed import status
-from dials_async.distributed.chaos import listener
 from dials_async.distributed.connection import Connection, wait_to_connect
 from dials_async.distributed.honcho import Honcho
 from dials_async.runtime.wiring import experience_queues, task_queues
+from dials_async.servers.private import listener
 
 MIB = 2**20
 

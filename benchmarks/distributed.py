@@ -22,7 +22,6 @@ import click
 import psutil
 
 from dials_async.config import Config, load_config
-from dials_async.distributed.chaos import listener
 from dials_async.distributed.connection import wait_to_connect
 from dials_async.distributed.honcho import Honcho
 from dials_async.errors import BrokerError, StoreError
@@ -31,6 +30,7 @@ from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.folder import SUMMARY
 from dials_async.runtime.warmup import compile_kernels
 from dials_async.runtime.wiring import committed_steps, is_complete
+from dials_async.servers.private import listener
 
 LOOK_S = 0.1
 

@@ -7,7 +7,6 @@ import click
 
 from dials_async import __version__
 from dials_async.cli import (
-    chaos,
     dashboard,
     dead_letters,
     distributed,
@@ -45,7 +44,7 @@ for command in (
     *(distributed.init, distributed.worker, look.status, distributed.forget),
     dead_letters.dead_letters,
     experiment.experiment,
-    *(distributed.server, distributed.supervise, chaos.chaos, validate.validate, dashboard.dashboard),
+    *(distributed.server, distributed.supervise, validate.validate, dashboard.dashboard),
 ):
     main.add_command(command)
 

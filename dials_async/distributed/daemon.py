@@ -40,7 +40,7 @@ from dials_async.runtime.numerics import join_run, parts_of
 from dials_async.runtime.warmup import compile_kernels
 from dials_async.store.runs import COMPLETE, FAILED
 
-#: Seconds between two announcements of a process. Shorter only to watch closely (``dials chaos``).
+#: Seconds between two announcements of a process. Shorter only to watch closely.
 BEAT_S = float(os.environ.get("DIALS_BEAT_S", "1"))
 
 #: Seconds that a role gets to finish what it has in hand after SIGTERM.

@@ -1,9 +1,12 @@
 """``honcho start`` from a program: a run on private servers with ports and folders of its own."""
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -32,7 +35,6 @@ class Honcho:
         run: str,
         folder: Path,
         counts: dict[str, int],
-        beat_s: float | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
         """Prepare ``folder``; everything the run writes is below it, the run itself in runs/``run``.
@@ -42,8 +44,9 @@ class Honcho:
             run: its name.
             folder: must exist.
             counts: processes of a kind, where not one.
-            beat_s: seconds between announcements of a process; the usual without it.
             environment: further variables.
+
+        Raises ServerError if there is no Procfile.
         """
         self.run = run
         self.folder = folder.resolve()
@@ -70,12 +73,13 @@ class Honcho:
             "DIALS_PORT_AMQP_METRICS": str(rabbitmq.metrics_port),
             "DIALS_PORT_REDIS": str(self._servers["redis"].port),
             "DIALS_PORT_PROMETHEUS": str(self._servers["prometheus"].port),
-            **({"DIALS_BEAT_S": str(beat_s)} if beat_s else {}),
             **(environment or {}),
         }
         self._env_file = self.folder / f"{run}.env"
         lines = [f"{name}={value}" for name, value in self.environment.items()]
         self._env_file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self._procfile = self.folder / "Procfile"
+        self.vary({})
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Honcho":
@@ -88,7 +92,7 @@ class Honcho:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "honcho", "start", "--no-colour"),
-                    *("-f", str(_procfile()), "-e", str(self._env_file), "-c", self._counts),
+                    *("-f", str(self._procfile), "-e", str(self._env_file), "-c", self._counts),
                 ],
                 env={**kept, "PATH": path},
                 stdin=subprocess.DEVNULL,
@@ -110,6 +114,10 @@ class Honcho:
                 process.kill()  # its children notice, and end
                 process.wait()
 
+    def vary(self, by_kind: Mapping[str, Mapping[str, str]]) -> None:
+        """Give the processes of some of KINDS further variables; before it is entered."""
+        self._procfile.write_text(_lines(by_kind), encoding="utf-8")
+
     def is_running(self) -> bool:
         """Whether honcho is."""
         return self._process is not None and self._process.poll() is None
@@ -129,9 +137,16 @@ class Honcho:
         return self._servers[kind]
 
 
-def _procfile() -> Path:
-    """The Procfile of the project. Raises ServerError if only the package is installed."""
+def _lines(by_kind: Mapping[str, Mapping[str, str]]) -> str:
+    """The Procfile of the project, with further variables in some lines.
+
+    Raises ServerError if only the package is installed.
+    """
     path = Path(dials_async.__file__).parent.parent / "Procfile"
     if not path.is_file():
         raise ServerError(f"there is no Procfile in {path.parent}: run this from the project's own folder")
-    return path
+    text = path.read_text(encoding="utf-8")
+    for kind, variables in by_kind.items():
+        words = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+        text = re.sub(rf"^({kind}: *)", lambda line: f"{line[1]}{words} ", text, flags=re.MULTILINE)  # noqa: B023
+    return text

@@ -1,1 +1,1 @@
-"""Private RabbitMQ, Redis and Prometheus servers on loopback, for `honcho start`, tests and chaos runs."""
+"""Private RabbitMQ, Redis and Prometheus servers on loopback, for `honcho start`, tests and benchmarks."""

@@ -139,6 +139,20 @@ def lasting_port(*taken: int) -> int:
                 return port
 
 
+def listener(port: int) -> int | None:
+    """Pid of the process that listens on this TCP port of loopback (Linux); None if there is none."""
+    inodes = set()
+    for row in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+        fields = row.split()
+        if fields[3] == "0A" and int(fields[1].partition(":")[2], 16) == port:
+            inodes.add(f"socket:[{fields[9]}]")
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # it ended, or closed the file, while we looked
+            if os.readlink(link) in inodes:
+                return int(link.parts[2])
+    return None
+
+
 def require_free_port(host: str, port: int, who: str) -> None:
     """Raise ServerError if somebody listens there: its answer would pass for that of ``who``."""
     with socket.socket() as probe:

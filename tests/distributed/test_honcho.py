@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dials_async.distributed.chaos import listener, run_chaos
 from dials_async.distributed.honcho import Honcho
 from dials_async.runtime.results import weights_sha256
+from dials_async.servers.private import listener
 from tests.runtime.small import small_config, train_to_the_end
 
 from .fleet import LONG_S, eventually
@@ -95,15 +95,6 @@ def test_a_run_that_was_interrupted_goes_on_with_the_next_honcho_start(tmp_path:
     with Honcho(config, "small", tmp_path, {}) as honcho:
         assert honcho.wait(LONG_S) == 0
     assert json.loads((table.parent / "summary.json").read_text())["weights_sha256"] == expected
-
-
-def test_kills_of_everything_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A small ``dials chaos``; the long one is in docs/distributed.md."""
-    monkeypatch.setenv("DIALS_RUNS", "")  # run_chaos sets it
-    config = small_config("run.steps=96000", "schedule.refresh_steps=4800", "aip.epochs=10")
-    verdict = run_chaos(config, tmp_path / "chaos", kills=3, rollouts=1, learners=1, every=2, seed=2)
-    assert verdict.passed, verdict
-    assert len(verdict.kills) >= 3
 
 
 def test_a_redis_that_comes_back_empty_costs_what_was_learned_since_the_checkpoint(tmp_path: Path) -> None:
