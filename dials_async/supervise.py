@@ -16,17 +16,15 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
 
+from dials_async.child_output import ChildOutput
 from dials_async.errors import UsageError
 from dials_async.kin import elders, reap
+from dials_async.logs import JSON, Stamp
 
 _PARENT_POLL_S = 0.2
 _GROUP_POLL_S = 0.05
 _DRAIN_S = 1.0  # how long the last output of a child may take when nobody reads ours
-_BUFFER_BYTES = 64 * 1024
-_PIECE_BYTES = select.PIPE_BUF  # a pipe that polls as writable takes so much without blocking, in one piece
-_TAIL_BYTES = 8 * 1024
 _PARENT_DIED = signal.SIGUSR1  # not SIGTERM: the end of our parent is no "second signal"
 #: Ends that somebody else caused: they say nothing about the child.
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
@@ -63,6 +61,7 @@ def supervise(
     environment: Mapping[str, str] | None = None,
     limits: Limits = Limits(),
     orphan_signal: signal.Signals = signal.SIGTERM,
+    stamp: Stamp | None = None,
 ) -> int:
     """Run ``argv`` until it is done, or we are told to stop; the exit code for this process to end with.
 
@@ -74,6 +73,7 @@ def supervise(
     to passing it on; a second signal cuts them short. With ``ends_with_child`` we return when the child exits
     with 0, otherwise we wait then to be told to stop; with ``is_spared`` also when it cannot work.
     ``environment`` is the child's whole one (None: ours), ``orphan_signal`` what it gets when we are killed.
+    With ``stamp`` our lines, and those of the child that are not yet, are stamped with the time.
     """
     if not argv:
         raise UsageError(f"{name}: there is no command to run")
@@ -92,81 +92,28 @@ def supervise(
             argv, stdin=null, stdout=pipe, stderr=pipe, env=environment, process_group=0, preexec_fn=hook
         )
 
-    supervisor = _Supervisor(start, name, stop_delay_s, limits)
+    supervisor = _Supervisor(start, name, stop_delay_s, limits, stamp)
     supervisor.catch_signals()
     code = supervisor.run(ends_with_child, is_spared)
     supervisor.drain()
     return code
 
 
-class _Stream:
-    """One output of the child on its way to ours: whole lines, a bounded buffer, no waiting."""
-
-    def __init__(self, target: int) -> None:
-        self.target = target
-        self._source: IO[bytes] | None = None
-        self._pending = bytearray()
-        self._tail = b""
-        self._broken = False
-
-    def open(self, source: IO[bytes] | None) -> None:
-        self._source, self._tail = source, b""
-
-    def close(self) -> None:
-        if self._source:
-            self._source.close()
-            self._source = None
-            if self._tail[-1:] not in (b"", b"\n"):
-                self._pending += b"\n"  # or the next line would continue this one
-
-    def wants(self) -> list[int]:
-        """The file to read, if there is room: a slow reader slows the child, as it would without us."""
-        return [self._source.fileno()] if self._source and len(self._pending) < _BUFFER_BYTES else []
-
-    def read(self, source: int) -> None:
-        """Take over what the child wrote; only when there is something, or it has ended."""
-        if data := os.read(source, _BUFFER_BYTES):
-            self._tail = (self._tail + data)[-_TAIL_BYTES:]
-            self._pending += data
-        else:
-            self.close()
-
-    def piece(self) -> int:
-        """Bytes to write next: whole lines, or a part of a line too long to wait for its end."""
-        size = self._pending.rfind(b"\n", 0, _PIECE_BYTES) + 1
-        return _PIECE_BYTES if not size and len(self._pending) >= _PIECE_BYTES else size
-
-    def write(self) -> None:
-        """Pass on as much as is taken without blocking."""
-        # Asked anew for each piece: both streams may lead to one pipe.
-        while (size := self.piece()) and (self._broken or select.select([], [self.target], [], 0)[1]):
-            try:
-                del self._pending[: size if self._broken else os.write(self.target, self._pending[:size])]
-            except BlockingIOError:
-                break
-            except OSError:
-                self._broken = True  # nobody reads it any more; the child must not notice
-
-    def say(self, line: str) -> None:
-        """Add a line of our own, before any half line of the child."""
-        start = self._pending.rfind(b"\n") + 1
-        self._pending[start:start] = line.encode("utf-8", "replace") + b"\n"
-
-    def last_line(self) -> str:
-        """The last line of this life that is not empty, or ''; at most 300 characters."""
-        last = (self._tail.decode("utf-8", "replace").strip().splitlines() or [""])[-1][:300]
-        return "".join(c if c.isprintable() else " " for c in last).strip()
-
-
 class _Supervisor:
-    def __init__(self, start: _Start, name: str, stop_delay_s: float, limits: Limits) -> None:
+    def __init__(
+        self, start: _Start, name: str, stop_delay_s: float, limits: Limits, stamp: Stamp | None
+    ) -> None:
         self._start, self._name, self._stop_delay_s, self._limits = start, name, stop_delay_s, limits
-        self._out, self._err = self._streams = _Stream(1), _Stream(2)
+        self._out, self._err = self._streams = self._outputs(stamp)
         self._elders = elders()
         self._child: subprocess.Popen[bytes] | None = None
         self._next_look = 0.0  # at the elders, and at what ended
         self._signals = 0
         self._told_at = math.inf
+
+    def _outputs(self, stamp: Stamp | None) -> tuple[ChildOutput, ChildOutput]:
+        """Stdout and stderr; results for people stay as they are."""
+        return ChildOutput(1, stamp if stamp and stamp.format == JSON else None), ChildOutput(2, stamp)
 
     def catch_signals(self) -> None:
         """Count those that tell us to stop; they and the end of a child or our parent wake the loop."""

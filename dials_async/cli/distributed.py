@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dials_async.cli.shared import metrics_option, numerics_option, settings_option
+from dials_async.cli.shared import log_as, log_option, metrics_option, numerics_option, settings_option
 from dials_async.errors import UsageError
 
 if TYPE_CHECKING:  # it takes a second to import
@@ -125,10 +125,13 @@ def _joins(function: Callable[..., None]) -> Callable[..., None]:
         label: str | None,
         allow_other_numerics: bool,
         metrics_address: str,
+        log_format: str,
         **options: str | None,
     ) -> None:
-        from dials_async.distributed.daemon import Joining
+        from dials_async.distributed.daemon import Joining, process_name
 
+        label = label or process_name(function.__name__.replace("_", "-"))
+        log_as(log_format, name, label)
         function(Joining(name, wait_s, label, allow_other_numerics, metrics_address), **options)
 
     wait = click.option(
@@ -137,7 +140,7 @@ def _joins(function: Callable[..., None]) -> Callable[..., None]:
     label = click.option(
         "--name", "label", help="Of this process.  [default: honcho's name for it, or role and pid]"
     )
-    return run_option(wait(label(numerics_option(metrics_option(join)))))
+    return run_option(wait(label(numerics_option(metrics_option(log_option(join))))))
 
 
 @worker.command()
@@ -251,14 +254,17 @@ def server(kind: str, folder: Path | None) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("--leads", is_flag=True, help="End when COMMAND is done, instead of waiting to be stopped.")
 @click.option("--spared", is_flag=True, help="Wait, doing nothing, when COMMAND cannot work (exit code 2).")
-def supervise(name: str, command: tuple[str, ...], leads: bool, spared: bool) -> None:
+@log_option
+def supervise(name: str, command: tuple[str, ...], leads: bool, spared: bool, log_format: str) -> None:
     """Run COMMAND, and start it again when it dies (what each line of the Procfile runs under).
 
     \b
     Example:
       dials supervise rollout -- dials worker rollout --run city
     """
+    from dials_async.logs import Stamp
     from dials_async.supervise import supervise as watch_over
 
     label = os.environ.get("HONCHO_PROCESS_NAME", name)
-    raise SystemExit(watch_over(command, label, ends_with_child=leads, is_spared=spared))
+    stamp = Stamp(log_format, os.environ.get("DIALS_RUN", ""), label)
+    raise SystemExit(watch_over(command, label, ends_with_child=leads, is_spared=spared, stamp=stamp))

@@ -9,6 +9,7 @@ import click
 
 from dials_async.errors import DialsError
 from dials_async.listening import METRICS_ADDRESS
+from dials_async.logs import FORMATS, TEXT, Stamp, report, stamped
 
 #: Where a context says that tracebacks are wanted.
 _DEBUG = "dials_async.debug"
@@ -52,6 +53,20 @@ metrics_option = click.option(
 )
 
 
+log_option = click.option(
+    "--log-format",
+    envvar="DIALS_LOG_FORMAT",
+    type=click.Choice(FORMATS),
+    default=TEXT,
+    help="Lines with the time, or one JSON object a line.  [default: $DIALS_LOG_FORMAT, else text]",
+)
+
+
+def log_as(log_format: str, run: str, process: str) -> None:
+    """From now on, until the command ends, this process says everything in that format."""
+    click.get_current_context().find_root().with_resource(stamped(Stamp(log_format, run, process)))
+
+
 class OneLineErrors(click.Group):
     """Turns errors, the project's and click's, into one line and an exit code."""
 
@@ -80,5 +95,5 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
     except DialsError as error:
         if _DEBUG in ctx.meta:
             traceback.print_exception(error)
-        click.echo(f"dials: {error}", err=True)
+        report(f"dials: {error}", type(error).__name__)
         ctx.exit(error.exit_code)

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from dials_async.cli import main
 from dials_async.distributed.create import create
+from dials_async.logs import message_of
 from dials_async.metrics.targets import register
 from dials_async.servers.private import PrivateServer, lasting_port
 from dials_async.store.redis_keys import SCHEMA
@@ -30,7 +31,7 @@ def dials() -> Dials:
 def only_line(result: Result, exit_code: int) -> str:
     assert result.exit_code == exit_code, result.output
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    (line,) = result.stderr.splitlines()
+    (line,) = map(message_of, result.stderr.splitlines())  # of a daemon it has the time
     assert line.startswith("dials: ")
     assert SECRET not in result.output
     return line
