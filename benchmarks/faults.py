@@ -50,14 +50,14 @@ from dials_async.runtime.warmup import compile_kernels
 #: Short updates and refreshes, so that faults meet every phase.
 SETTINGS = {
     "warehouse": (
-        *("rollout.episodes_per_task=16", "schedule.refresh_steps=25600", "schedule.eval_episodes=2"),
-        *("schedule.final_eval_episodes=8", "aip.gs_steps=4000", "aip.epochs=8", "ppo.epochs=3"),
-        *("runtime.checkpoint_seconds=5",),
+        *("rollout.episodes_per_task=8", "ppo.epochs=2", "runtime.checkpoint_seconds=5"),
+        *("schedule.refresh_steps=16000", "aip.gs_steps=2000", "aip.epochs=5"),
+        *("schedule.eval_episodes=2", "schedule.final_eval_episodes=8"),
     ),
     "traffic": (
-        *("rollout.episodes_per_task=4", "schedule.refresh_steps=48000", "schedule.eval_episodes=1"),
-        *("schedule.final_eval_episodes=4", "aip.gs_steps=2400", "aip.epochs=4"),
-        *("runtime.checkpoint_seconds=5",),
+        *("rollout.episodes_per_task=2", "ppo.epochs=2", "runtime.checkpoint_seconds=5"),
+        *("schedule.refresh_steps=24000", "aip.gs_steps=1200", "aip.epochs=4"),
+        *("schedule.eval_episodes=1", "schedule.final_eval_episodes=4"),
     ),
 }
 
@@ -66,7 +66,7 @@ SETTINGS = {
 @click.option("--seed", default=1, show_default=True, help="Of all faults: kinds, targets, durations.")
 @click.option("--faults", "n_faults", default=200, show_default=True, help="In all runs together.")
 @click.option("--preset", "presets", multiple=True, help="Repeatable.  [default: warehouse-4 and traffic-4]")
-@click.option("--steps", default=0, help="Per agent.  [default: 1,000,000, traffic 500,000]")
+@click.option("--steps", default=0, help="Per agent.  [default: 480,000, traffic 240,000]")
 @click.option("--per-run", default=50, show_default=True, help="Faults that are meant for one run.")
 @click.option("--kinds", default=",".join(KINDS), show_default=True, help="Separated by commas.")
 @click.option("--set", "settings", multiple=True, help="For example rollout.tasks_per_update=4.")
@@ -136,7 +136,7 @@ def main(
 
 def _config(preset: str, steps: int, settings: tuple[str, ...]) -> Config:
     domain = load_config(preset).domain["name"]
-    steps = steps or (500_000 if domain == "traffic" else 1_000_000)
+    steps = steps or (240_000 if domain == "traffic" else 480_000)
     return load_config(preset, [*SETTINGS[domain], *settings], {"run": {"steps": steps}})
 
 

@@ -28,7 +28,7 @@ Undo = Callable[[], str]
 LOOK_S = 0.05
 
 #: Files of the kernels' cache that are cut off at a time, and how often.
-TORN_FILES, TORN_TIMES = 3, 3
+TORN_FILES, TORN_TIMES = 1, 4
 
 
 class StuckError(Exception):

@@ -6,21 +6,28 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import psutil
 
 import dials_async
 from dials_async.addresses import AMQP_VARIABLE, REDIS_VARIABLE
 from dials_async.cache import CACHE_VARIABLE
+from dials_async.config import Config
+from dials_async.distributed.connection import connect
+from dials_async.distributed.create import create, forget
 from dials_async.distributed.honcho import Honcho
+from dials_async.influence.sampler import GsSampler
 from dials_async.store.runs import RunRegistry
 
 from .victims import await_work
 
-#: Of the runs beside: another seed than that of any run under fire.
-OTHER_SEED = 1_000_003
+#: Of the runs beside: another seed than that of any run under fire, and no end.
+OTHER_SEED, OTHER_STEPS = 1_000_003, 1_000_000_000
 
 #: The run of another name.
 OTHER_NAME = "other"
@@ -38,11 +45,12 @@ class Beside:
     """Starts, freezes and ends such processes; a context manager that leaves none."""
 
     def __init__(
-        self, honcho: Honcho, preset: Path, cache: Path, copy: Path | None, patience_s: float
+        self, honcho: Honcho, config: Config, cache: Path, copy: Path | None, patience_s: float
     ) -> None:
-        """``copy``: of the package, with the edit; ``preset``: the configuration of the run, as a file."""
+        """``copy``: of the package, with the edit; ``config``: of the run that is disturbed."""
         self._honcho = honcho
-        self._preset = preset
+        run = replace(config.run, simulator="untrained", steps=OTHER_STEPS, seed=OTHER_SEED)
+        self._config = replace(config, run=run)
         self._copy = copy
         self._patience_s = patience_s
         self._log = honcho.folder / "beside.log"
@@ -66,12 +74,14 @@ class Beside:
             process.kill()
             process.wait()
 
-    def prepare(self, stale: int) -> None:
+    def prepare(self, stale: int, others: bool) -> None:
         """While the servers run, before honcho: other runs, and workers left over from a forgotten one."""
-        places = [{"DIALS_RUN": OTHER_NAME}, self._other_database, {}]
-        kind = ("--simulator", "untrained", "--steps", "1000000000", "--seed", str(OTHER_SEED))
-        self._finish_all(places, "init", str(self._preset), *kind)
-        self._finish_all(places, "worker", "gs-sampler")  # which commits the AIPs, and is done
+        if others:
+            self._make({"DIALS_RUN": OTHER_NAME})
+            self._make(self._other_database)
+        if not stale:
+            return
+        self._make({})
         learner = self.start("worker", "learner", "--name", "learner.1")
         self._stale = [self.start("worker", "rollout", "--name", f"rollout.{k + 1}") for k in range(stale)]
         self._await_tasks(stale)
@@ -80,7 +90,18 @@ class Beside:
             process.send_signal(signal.SIGSTOP)
         learner.kill()
         learner.wait()
-        self._finish_all([{}], "forget", self._honcho.run)
+        with _variables(self._environment):
+            forget(self._honcho.run)
+
+    def _make(self, place: dict[str, str]) -> None:
+        """A run with AIPs that are never trained, for its processes to begin at once."""
+        environment = {**self._environment, **place}
+        with _variables(environment):
+            name = environment["DIALS_RUN"]
+            create(name, self._config)
+            connection = connect(name, Event())
+            GsSampler(connection.context, threads=1).run()
+            connection.close()
 
     def _await_tasks(self, workers: int) -> None:
         """Until so many rollout workers have done a task."""
@@ -147,12 +168,6 @@ class Beside:
             REDIS_VARIABLE: f"{self._redis_url.removesuffix('/0')}/1",
         }
 
-    def _finish_all(self, places: list[dict[str, str]], *words: str) -> None:
-        """``dials`` with these words in each of the places, at the same time."""
-        for process in [self.start(*words, **place) for place in places]:
-            if process.wait(self._patience_s) != 0:
-                raise EndedBadlyError(f"dials {words[0]} failed: see {self._log}")
-
     def _ended(self, process: subprocess.Popen[bytes], wanted: int) -> str:
         """How it ended; raises EndedBadlyError unless with the exit code ``wanted``."""
         deadline = time.monotonic() + self._patience_s
@@ -170,6 +185,18 @@ class Beside:
                 f"see {self._log}"
             )
         return f"left with {process.returncode}"
+
+
+@contextmanager
+def _variables(environment: Mapping[str, str]) -> Iterator[None]:
+    """Set in the environment of this process for as long as the block lasts."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def edited_copy(folder: Path, preset: Path, cache: Path) -> Path:

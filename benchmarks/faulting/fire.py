@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -128,13 +129,13 @@ class _Fire:
             self._config, RUN, self._folder, COUNTS, environment={CACHE_VARIABLE: str(self._cache)}
         )
         ports = {server: honcho.server(server).port for server in SERVERS}
-        stale = sum(fault.kind == "stale worker" for fault in self._outcome.left)
-        preset = self._folder / f"{RUN}.toml"
         with ExitStack() as undo:
             links = undo.enter_context(Links(LINKED, ports))
             honcho.vary({kind: _through(links, honcho, kind) for kind in LINKED})
-            beside = undo.enter_context(Beside(honcho, preset, self._cache, self._copy, self._patience_s))
-            self._prepare(beside, stale)
+            beside = undo.enter_context(
+                Beside(honcho, self._config, self._cache, self._copy, self._patience_s)
+            )
+            self._prepare(beside)
             undo.enter_context(honcho)
             Thread(target=self._note_end, daemon=True).start()
             self._acts = Acts(honcho, links, beside, self._cache, self._disk, self._patience_s)
@@ -148,13 +149,17 @@ class _Fire:
                 return None
             return honcho.wait()
 
-    def _prepare(self, beside: Beside, stale: int) -> None:
+    def _prepare(self, beside: Beside) -> None:
+        """What has to be there before the run begins."""
+        kinds = Counter(fault.kind for fault in self._outcome.left)
+        if not kinds["stale worker"] and not kinds["other run"]:
+            return
         servers = [self._honcho.server(server) for server in SERVERS]
         try:
             for server in servers:
                 server.folder.mkdir(parents=True, exist_ok=True)
                 server.start()
-            beside.prepare(stale)
+            beside.prepare(kinds["stale worker"], kinds["other run"] > 0)
         finally:
             for server in servers:
                 server.stop()
@@ -191,11 +196,11 @@ class _Fire:
                     break
                 undo = self._acts.begin(fault)
                 if undo is None:
-                    self._say(f"{self._line(fault)}; there is none now")
+                    self._say(f"{self._line(fault, False)}; there is none now")
                     left.append(left.pop(0))
                     break
+                self._say(self._line(fault, meanwhile=bool(undos)))
                 undos.append((fault, undo))
-                self._say(f"{self._line(fault)}")
                 left.pop(0)
                 self._outcome.done.append(fault)
                 if fault.kind not in ("kill", "torn cache"):
@@ -223,8 +228,8 @@ class _Fire:
                 raise StuckError(f"no progress for {self._patience_s:.0f} s at {now}: {why or 'no ! line'}")
             self._over.wait(LOOK_S)
 
-    def _line(self, fault: Fault) -> str:
-        also = " (meanwhile)" if fault.overlaps else ""
+    def _line(self, fault: Fault, meanwhile: bool) -> str:
+        also = " (meanwhile)" if meanwhile else ""
         commits = f"{sum(self._last[:-2]):>5} commits"
         return f"{fault.number:>4} {self._seconds()}  {commits}  {fault.name}, {fault.hold_s:g} s{also}"
 
