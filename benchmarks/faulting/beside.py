@@ -22,7 +22,7 @@ from dials_async.distributed.connection import connect
 from dials_async.distributed.create import create, forget
 from dials_async.distributed.honcho import Honcho
 from dials_async.influence.sampler import GsSampler
-from dials_async.store.runs import RunRegistry
+from dials_async.store.redis.runs import RunRegistry
 
 from .victims import await_work
 

@@ -19,12 +19,12 @@ from dials_async.errors import (
     UnreachableError,
 )
 from dials_async.messaging.broker import QueueNames
-from dials_async.messaging.rabbitmq import RabbitBroker
+from dials_async.messaging.opening import open_broker
 from dials_async.metrics.instruments import Metrics
 from dials_async.run_context import RunContext
 from dials_async.runtime.wiring import declare_queues, keep_rules, make_context
-from dials_async.store.redis import RedisStore
-from dials_async.store.runs import CREATING, RunRegistry
+from dials_async.store.opening import open_registry, open_store
+from dials_async.store.redis.runs import CREATING, RunRegistry
 
 #: Seconds between tries while servers or the run are waited for.
 RETRY_S = 0.5
@@ -53,7 +53,7 @@ def connect(run: str, stop: Event, metrics: Metrics | None = None) -> Connection
 
     Raises RunNotFoundError, or a BrokerError or StoreError that says what to mend.
     """
-    registry = RunRegistry(redis_url(), give_up=stop)
+    registry = open_registry(redis_url(), give_up=stop)
     try:
         if registry.status(run).state == CREATING:
             raise RunNotFoundError(f"the run '{run}' is being created: try again in a moment")
@@ -69,9 +69,9 @@ def connect(run: str, stop: Event, metrics: Metrics | None = None) -> Connection
 def open_context(run: str, config: Config, stop: Event, metrics: Metrics | None = None) -> RunContext:
     """The context of ``run`` on RabbitMQ and Redis, its queues declared. Raises BrokerError, StoreError."""
     with ExitStack() as undo:
-        store = RedisStore(redis_url(), run, keep_rules(config), give_up=stop)
+        store = open_store(redis_url(), run, keep_rules(config), give_up=stop)
         undo.callback(store.close)
-        broker = RabbitBroker(amqp_url(), QueueNames(run, store.life), give_up=stop)
+        broker = open_broker(amqp_url(), QueueNames(run, store.life), give_up=stop)
         undo.callback(broker.close)
         context = make_context(run, config, broker, store, metrics)
         context.stop = stop

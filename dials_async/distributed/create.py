@@ -21,17 +21,18 @@ from dials_async.errors import (
 )
 from dials_async.learning.backends import update_of
 from dials_async.messaging.broker import QueueNames
-from dials_async.messaging.rabbitmq import RabbitBroker
+from dials_async.messaging.opening import open_broker
 from dials_async.metrics.targets import forget_run
 from dials_async.run_context import RunContext
 from dials_async.runtime.files import has_checkpoint, restore_checkpoint
 from dials_async.runtime.folder import CONFIG, run_path
 from dials_async.runtime.folder import read_config as read_saved_config
 from dials_async.runtime.numerics import PARTS, join_run
-from dials_async.runtime.training import extend, is_finished
+from dials_async.runtime.training import is_finished
 from dials_async.runtime.warmup import compile_kernels
-from dials_async.runtime.wiring import committed_steps, delete_queues, fingerprint_of
-from dials_async.store.runs import COMPLETE, CREATING, FAILED, INITIALISED, RunRegistry
+from dials_async.runtime.wiring import committed_steps, delete_queues, extend, fingerprint_of
+from dials_async.store.opening import open_registry
+from dials_async.store.redis.runs import COMPLETE, CREATING, FAILED, INITIALISED, RunRegistry
 
 #: Stands for no run, in a look at whether RabbitMQ is there.
 _PROBE = QueueNames("dials-probe", "0")
@@ -45,8 +46,8 @@ def wait_for_servers(wait_s: float, say: Callable[[str], None]) -> None:
     deadline, said = time.monotonic() + wait_s, ""
     while True:
         try:
-            RunRegistry(redis_url()).close()
-            probe = RabbitBroker(amqp_url(), _PROBE)
+            open_registry(redis_url()).close()
+            probe = open_broker(amqp_url(), _PROBE, Event())
             probe.delete(_PROBE.dead)
             probe.close()
             return
@@ -64,7 +65,7 @@ def wait_for_servers(wait_s: float, say: Callable[[str], None]) -> None:
 def create(run: str, config: Config) -> list[str]:
     """Make a new run. Returns what the user should know. Raises RunExistsError, UsageError, StoreError."""
     folder = run_path(run)
-    registry = RunRegistry(redis_url())
+    registry = open_registry(redis_url())
     try:
         if folder.exists() and not _is_left_by(registry, run, folder):
             raise RunExistsError(f"{folder} exists: choose another --run, or go on with it (--resume)")
@@ -90,7 +91,7 @@ def resume(
     ``config``, if given, must be the one that the run has. Returns what the user should know.
     Raises RunNotFoundError, ConfigError, CheckpointError, NumericsError, StoreError.
     """
-    registry = RunRegistry(redis_url())
+    registry = open_registry(redis_url())
     try:
         if _is_there(registry, run):
             known = read_config(registry, run)
@@ -114,7 +115,7 @@ def resume(
 
 def exists(run: str) -> bool:
     """Whether ``resume`` would find the run. Raises StoreError."""
-    registry = RunRegistry(redis_url())
+    registry = open_registry(redis_url())
     try:
         in_redis = _is_there(registry, run)
     finally:
@@ -138,7 +139,7 @@ def forget(run: str) -> None:
 
 
 def _forget(run: str) -> None:
-    registry = RunRegistry(redis_url())
+    registry = open_registry(redis_url())
     try:
         context = open_context(run, read_config(registry, run), Event())
         try:

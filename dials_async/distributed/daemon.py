@@ -38,7 +38,7 @@ from dials_async.run_context import RunContext
 from dials_async.runtime.machine import code_version, machine, machine_in_words, memory_mib
 from dials_async.runtime.numerics import join_run, parts_of
 from dials_async.runtime.warmup import compile_kernels
-from dials_async.store.runs import COMPLETE, FAILED
+from dials_async.store.redis.runs import COMPLETE, FAILED
 
 #: Seconds between two announcements of a process. Shorter only to watch closely.
 BEAT_S = float(os.environ.get("DIALS_BEAT_S", "1"))

@@ -23,7 +23,7 @@ from dials_async.runtime.folder import CONFIG, create_run, locked, read_config, 
 from dials_async.runtime.live import STOPPED
 from dials_async.runtime.progress import ProgressView
 from dials_async.runtime.wiring import fingerprint_of, is_complete
-from dials_async.store.runs import COMPLETE
+from dials_async.store.redis.runs import COMPLETE
 
 #: Seconds between looks at the run.
 LOOK_S = 0.5

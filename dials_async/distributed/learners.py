@@ -17,7 +17,7 @@ from dials_async.distributed.shard import Shard
 from dials_async.groups import Group
 from dials_async.learning.inbox import Arrivals
 from dials_async.learning.learner import GroupLearner
-from dials_async.store.runs import FAILED, INITIALISED, RUNNING, RunRegistry
+from dials_async.store.redis.runs import FAILED, INITIALISED, RUNNING, RunRegistry
 
 #: Seconds between looks at who else is there.
 BALANCE_S = 1.0

@@ -7,7 +7,7 @@ compare-and-set: even two that believe to hold the same lease cannot both commit
 from collections.abc import Iterable
 from threading import Event, Lock
 
-from dials_async.store.runs import RunRegistry
+from dials_async.store.redis.runs import RunRegistry
 
 #: Seconds after which a lease that is not renewed is free: a process that died is replaced after this time
 #: by another, and at once by its own restart.

@@ -9,7 +9,7 @@ from dials_async.distributed.status import look
 from dials_async.errors import DialsError
 from dials_async.runtime import live
 from dials_async.runtime.live import EVERY_S, Recorder
-from dials_async.store.runs import COMPLETE, FAILED
+from dials_async.store.redis.runs import COMPLETE, FAILED
 
 _STATES = {COMPLETE: live.COMPLETE, FAILED: live.FAILED}
 

@@ -37,7 +37,7 @@ from dials_async.runtime.live import STOPPED
 from dials_async.runtime.numerics import PARTS, join_run
 from dials_async.runtime.progress import ProgressView
 from dials_async.runtime.warmup import compile_kernels
-from dials_async.runtime.wiring import fingerprint_of
+from dials_async.runtime.wiring import extend, fingerprint_of
 
 #: Seconds after the first Ctrl-C before which another one is the same: some shells and tools send two.
 SECOND_S = 1.0
@@ -183,28 +183,6 @@ def is_finished(folder: Path, config: Config) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return bool(done == make_clock(config, make_domain(config.domain)).total_steps)
-
-
-def extend(config: Config, steps: int | None, finished: bool) -> Config:
-    """The configuration of a finished run that goes on to ``steps``. Raises ConfigError."""
-    if steps is None or steps == config.run.steps:
-        return config
-    if steps < config.run.steps:
-        raise ConfigError(
-            f"--steps {steps} is less than the {config.run.steps} that the run was started with"
-        )
-    if not finished:
-        raise ConfigError(
-            f"the run was started with {config.run.steps} steps and is not finished: "
-            "resume it without --steps first"
-        )
-    # The schedules of the first part stay what they were: the rate goes on at its final value.
-    return replace(
-        config,
-        run=replace(config.run, steps=steps),
-        ppo=replace(config.ppo, schedule_steps=config.schedule_steps),
-        schedule=replace(config.schedule, eval_steps=config.eval_steps),
-    )
 
 
 def _prepare(run: EmbeddedRun, folder: Path, quiet: bool, allow_other_numerics: bool) -> None:

@@ -23,6 +23,28 @@ def fingerprint_of(config: Config) -> str:
     return replace(config, domain=result_options(config.domain)).fingerprint()
 
 
+def extend(config: Config, steps: int | None, finished: bool) -> Config:
+    """The configuration of a finished run that goes on to ``steps``. Raises ConfigError."""
+    if steps is None or steps == config.run.steps:
+        return config
+    if steps < config.run.steps:
+        raise ConfigError(
+            f"--steps {steps} is less than the {config.run.steps} that the run was started with"
+        )
+    if not finished:
+        raise ConfigError(
+            f"the run was started with {config.run.steps} steps and is not finished: "
+            "resume it without --steps first"
+        )
+    # The schedules of the first part stay what they were: the rate goes on at its final value.
+    return replace(
+        config,
+        run=replace(config.run, steps=steps),
+        ppo=replace(config.ppo, schedule_steps=config.schedule_steps),
+        schedule=replace(config.schedule, eval_steps=config.eval_steps),
+    )
+
+
 def keep_rules(config: Config) -> KeepRules:
     """How many versions the store of this run keeps."""
     # At lag L a worker may still read what was the newest L versions ago; one more for the task in hand.

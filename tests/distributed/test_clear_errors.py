@@ -12,7 +12,7 @@ from dials_async.distributed.create import create
 from dials_async.logs import message_of
 from dials_async.metrics.targets import register
 from dials_async.servers.private import PrivateServer, lasting_port
-from dials_async.store.redis_keys import SCHEMA
+from dials_async.store.redis.keys import SCHEMA
 from tests.runtime.small import SMALL, as_options, small_config
 
 from .fleet import fleet, observer

@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 
 from dials_async.cli import main
 from dials_async.distributed.create import create
-from dials_async.messaging import amqp_queues
+from dials_async.messaging.rabbitmq import queues as amqp_queues
 from dials_async.messaging.schema import RolloutTask, encode_task
 from dials_async.servers.private import PrivateServer
 from tests.messaging.examples import resealed

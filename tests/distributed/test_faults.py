@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from runtime.small import SMALL, as_options
+
+from tests.runtime.small import SMALL, as_options
 
 ROOT = Path(__file__).parents[2]
 

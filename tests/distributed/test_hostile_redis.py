@@ -23,9 +23,9 @@ from dials_async.run_context import RunContext
 from dials_async.runtime.results import summarise_run, weights_sha256
 from dials_async.runtime.wiring import declare_queues, is_complete, keep_rules, make_context
 from dials_async.servers.private import PrivateServer
-from dials_async.store.redis import RedisStore
-from dials_async.store.redis_keys import RunKeys
-from dials_async.store.runs import RunRegistry
+from dials_async.store.redis.keys import RunKeys
+from dials_async.store.redis.runs import RunRegistry
+from dials_async.store.redis.store import RedisStore
 from tests.runtime.small import small_config
 
 from .fleet import fleet

@@ -10,7 +10,7 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
 from dials_async.messaging.broker import Broker, Consumer, QueueNames
-from dials_async.messaging.rabbitmq import RabbitBroker
+from dials_async.messaging.rabbitmq.broker import RabbitBroker
 
 LONG_S = 60.0  # never reached by a test that passes
 NEVER_S = 3 * LONG_S  # who is not woken comes back after this, too late

@@ -19,10 +19,10 @@ import pika
 import pytest
 
 from dials_async.errors import BrokerError, ServerError
-from dials_async.messaging.amqp_queues import DEAD_EXCHANGE, MAX_DEAD_BODY_BYTES
 from dials_async.messaging.broker import Broker, Consumer, Delivery, QueueNames
 from dials_async.messaging.envelope import MAX_MESSAGE_BYTES
-from dials_async.messaging.rabbitmq import RabbitBroker
+from dials_async.messaging.rabbitmq.broker import RabbitBroker
+from dials_async.messaging.rabbitmq.queues import DEAD_EXCHANGE, MAX_DEAD_BODY_BYTES
 from dials_async.servers.private import lasting_port
 from dials_async.servers.rabbitmq import RabbitServer
 
@@ -83,7 +83,7 @@ def test_publishing_and_consuming_go_on_after_a_restart(
     server: RabbitServer, how: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr("dials_async.messaging.amqp_link.LAST_PAUSE_S", 0.5)  # to save time
+    monkeypatch.setattr("dials_async.messaging.rabbitmq.link.LAST_PAUSE_S", 0.5)  # to save time
     again = threading.Event()
     done = threading.Event()
     rounds: list[int] = []

@@ -12,7 +12,7 @@ from dials_async.servers.private import lasting_port
 from dials_async.servers.redis import RedisServer
 from dials_async.store.base import KeepRules, Store
 from dials_async.store.memory import MemoryStore
-from dials_async.store.redis import RedisStore
+from dials_async.store.redis.store import RedisStore
 
 MakeStore = Callable[..., Store]
 OpenStore = Callable[..., RedisStore]

@@ -17,10 +17,10 @@ import redis
 
 from dials_async.errors import StoreError, StoreUnreachableError, VersionConflictError
 from dials_async.servers.redis import RedisServer
-from dials_async.store import redis_link
 from dials_async.store.base import KeepRules
-from dials_async.store.redis import RedisStore
-from dials_async.store.runs import RunRegistry
+from dials_async.store.redis import link as redis_link
+from dials_async.store.redis.runs import RunRegistry
+from dials_async.store.redis.store import RedisStore
 
 from .conftest import OpenStore
 from .helpers import LONG_S, NEVER_S, aip_state, eventually, filled, group_state, plain
@@ -29,7 +29,7 @@ RACER = """
 import sys
 from dials_async.errors import VersionConflictError
 from dials_async.store.base import KeepRules
-from dials_async.store.redis import RedisStore
+from dials_async.store.redis.store import RedisStore
 from tests.store.helpers import group_state
 
 store = RedisStore(sys.argv[1], sys.argv[2], KeepRules())

@@ -17,9 +17,9 @@ from dials_async.errors import StoreError, StoreUnreachableError
 from dials_async.servers.private import lasting_port
 from dials_async.servers.redis import RedisServer
 from dials_async.store.base import KeepRules
-from dials_async.store.redis import RedisStore
-from dials_async.store.redis_keys import SCHEMA
-from dials_async.store.runs import RunRegistry
+from dials_async.store.redis.keys import SCHEMA
+from dials_async.store.redis.runs import RunRegistry
+from dials_async.store.redis.store import RedisStore
 
 from .conftest import OpenStore
 from .helpers import LONG_S, NEVER_S, aip_state, eventually, filled, group_state, plain

@@ -11,10 +11,10 @@ import redis
 
 from dials_async.errors import RunExistsError, RunNotFoundError, StoreError, UsageError
 from dials_async.servers.redis import RedisServer
-from dials_async.store import runs
 from dials_async.store.base import KeepRules
-from dials_async.store.redis import RedisStore
-from dials_async.store.runs import RunRegistry
+from dials_async.store.redis import runs
+from dials_async.store.redis.runs import RunRegistry
+from dials_async.store.redis.store import RedisStore
 
 from .helpers import filled
 

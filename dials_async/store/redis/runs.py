@@ -9,12 +9,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from dials_async.errors import RunExistsError, RunNotFoundError, StoreError
-from dials_async.store import runs_scripts as scripts
 from dials_async.store.base import MAX_RECORD_BYTES
-from dials_async.store.packing import damage_named
-from dials_async.store.redis_keys import ENTRIES_PATTERN, RunKeys, require_life, run_of_entry
-from dials_async.store.redis_link import PATIENCE_S, RedisLink
-from dials_async.store.redis_opening import require_schema
+from dials_async.store.redis import runs_scripts as scripts
+from dials_async.store.redis.keys import ENTRIES_PATTERN, RunKeys, require_life, run_of_entry
+from dials_async.store.redis.link import PATIENCE_S, RedisLink
+from dials_async.store.redis.opening import require_schema
+from dials_async.store.redis.packing import damage_named
 from dials_async.store.schema import checked_announcement
 
 #: The states of a run.

@@ -4,8 +4,8 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from dials_async.store.packing import unpack_number
-from dials_async.store.redis_link import RedisLink
+from dials_async.store.redis.link import RedisLink
+from dials_async.store.redis.packing import unpack_number
 
 #: Seconds of silence after which the listener looks at the counter itself: the price of a lost message, and
 #: of a server where this user may not subscribe.

@@ -6,7 +6,8 @@ from types import MappingProxyType
 
 from dials_async.store.base import WEIGHTS, AipState, GroupSnapshot, GroupState, KeepRules, StoreSnapshot
 from dials_async.store.checks import encode_record, frozen_aip, frozen_array, frozen_group
-from dials_async.store.packing import (
+from dials_async.store.redis.keys import RunKeys
+from dials_async.store.redis.packing import (
     damage_named,
     pack_aip,
     pack_array,
@@ -18,7 +19,6 @@ from dials_async.store.packing import (
     unpack_holds,
     unpack_record,
 )
-from dials_async.store.redis_keys import RunKeys
 
 Fields = dict[str, str | int | bytes]
 

@@ -20,8 +20,8 @@ from pika.adapters.blocking_connection import BlockingConnection
 from pika.exceptions import AMQPConnectionError, ConnectionWrongStateError, StreamLostError
 
 from dials_async.errors import BrokerError, BrokerUnreachableError
-from dials_async.messaging.amqp_alarm import Alarm
-from dials_async.messaging.amqp_connect import Address
+from dials_async.messaging.rabbitmq.alarm import Alarm
+from dials_async.messaging.rabbitmq.connect import Address
 
 logger = logging.getLogger("dials_async.messaging")
 

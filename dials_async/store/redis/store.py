@@ -7,10 +7,21 @@ from typing import Any
 from redis.exceptions import WatchError
 
 from dials_async.errors import StoreError, VersionConflictError, VersionGoneError
-from dials_async.store import redis_scripts as scripts
 from dials_async.store.base import AipState, Array, GroupState, KeepRules, StoreSnapshot
 from dials_async.store.checks import encode_record, frozen_aip, frozen_group, require_next
-from dials_async.store.packing import (
+from dials_async.store.redis import scripts
+from dials_async.store.redis.hashes import (
+    aip_states,
+    group_snapshot,
+    restored_hashes,
+    restored_records,
+    whole_records,
+)
+from dials_async.store.redis.keys import RunKeys
+from dials_async.store.redis.link import PATIENCE_S, RedisLink
+from dials_async.store.redis.news import News
+from dials_async.store.redis.opening import guarded, require_schema, warn_of_eviction
+from dials_async.store.redis.packing import (
     damage_named,
     pack_aip,
     pack_group,
@@ -22,17 +33,6 @@ from dials_async.store.packing import (
     unpack_number,
     unpack_record,
 )
-from dials_async.store.redis_hashes import (
-    aip_states,
-    group_snapshot,
-    restored_hashes,
-    restored_records,
-    whole_records,
-)
-from dials_async.store.redis_keys import RunKeys
-from dials_async.store.redis_link import PATIENCE_S, RedisLink
-from dials_async.store.redis_news import News
-from dials_async.store.redis_opening import guarded, require_schema, warn_of_eviction
 
 
 class RedisStore:

@@ -1,4 +1,4 @@
-"""The Lua scripts of the registry of runs: each is one atomic step, and may be run twice (redis_scripts).
+"""The Lua scripts of the registry of runs: each is one atomic step, and may be run twice (``scripts``).
 
 The first key is the run's entry in the registry. Where it is missing, nothing is written, so that a process
 that is still there leaves nothing behind of a run that was deleted; the answer is nil, or "no".

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from dials_async.cli import main
-from dials_async.distributed import standstill, status
+from dials_async.distributed import status, stuck
 from dials_async.distributed.connection import Connection, connect
 from dials_async.distributed.create import create
 from dials_async.distributed.daemon import Daemon
@@ -33,7 +33,7 @@ def test_what_is_missing_is_the_reason(run: str, monkeypatch: pytest.MonkeyPatch
     with fleet(run) as members, observer(run) as seen:
         # A run that was just made stands not yet still
         assert not [line for line in status.gather(seen)["stuck"] if line.startswith("no progress")]
-        monkeypatch.setattr(standstill, "STANDS_STILL_S", 0.0)
+        monkeypatch.setattr(stuck, "STANDS_STILL_S", 0.0)
         at = "(group 0 is at version 0 of 4), because"
         assert why(seen) == f"{at} no learner for group 0"
         members.start(learner=1)
@@ -109,7 +109,7 @@ def test_the_reason_is_the_first_cause(place: tuple[Any, ...], change: dict[str,
     for key in place:
         part = part[key]
     part |= change
-    line = standstill.standstill(now)
+    line = stuck.standstill(now)
     assert line.endswith(expected)
     assert bool(line) == bool(expected)
     if line:

@@ -11,10 +11,10 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from dials_async.errors import StoreError
-from dials_async.store.packing import damage_named
-from dials_async.store.redis_keys import SCHEMA, RunKeys, require_life
-from dials_async.store.redis_link import RedisLink
-from dials_async.store.redis_scripts import SAME_LIFE
+from dials_async.store.redis.keys import SCHEMA, RunKeys, require_life
+from dials_async.store.redis.link import RedisLink
+from dials_async.store.redis.packing import damage_named
+from dials_async.store.redis.scripts import SAME_LIFE
 
 logger = logging.getLogger("dials_async.store")
 

@@ -12,9 +12,9 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from pika.exceptions import AMQPChannelError
 
 from dials_async.errors import BrokerError
-from dials_async.messaging.amqp_connect import refusal
-from dials_async.messaging.amqp_link import FIRST_PAUSE_S, LAST_PAUSE_S, LOOK_S, Link, Outage
 from dials_async.messaging.broker import DeadLetter, Delivery
+from dials_async.messaging.rabbitmq.connect import refusal
+from dials_async.messaging.rabbitmq.link import FIRST_PAUSE_S, LAST_PAUSE_S, LOOK_S, Link, Outage
 
 logger = logging.getLogger("dials_async.messaging")
 

@@ -23,7 +23,7 @@ from redis.retry import Retry
 
 from dials_async.addresses import REDIS_VARIABLE, without_password
 from dials_async.errors import StoreError, StoreUnreachableError
-from dials_async.store.redis_errors import first_line, may_pass, reason_of, refuses_for_now
+from dials_async.store.redis.errors import first_line, may_pass, reason_of, refuses_for_now
 
 logger = logging.getLogger("dials_async.store")
 

@@ -10,8 +10,10 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from pika.exceptions import AMQPChannelError, ChannelClosedByBroker, NackError
 
 from dials_async.errors import BrokerError, QueueFullError
-from dials_async.messaging import amqp_queues
-from dials_async.messaging.amqp_connect import (
+from dials_async.messaging.broker import MAX_QUEUE_BYTES, DeadLetter, QueueNames, Requeued
+from dials_async.messaging.envelope import MAX_MESSAGE_BYTES
+from dials_async.messaging.rabbitmq import queues
+from dials_async.messaging.rabbitmq.connect import (
     ACCESS_REFUSED,
     HEARTBEAT_S,
     PRECONDITION_FAILED,
@@ -19,11 +21,9 @@ from dials_async.messaging.amqp_connect import (
     is_missing,
     refusal,
 )
-from dials_async.messaging.amqp_link import CLOSED, Link, Patience, close_links
-from dials_async.messaging.amqp_queues import Declaration
-from dials_async.messaging.broker import MAX_QUEUE_BYTES, DeadLetter, QueueNames, Requeued
-from dials_async.messaging.envelope import MAX_MESSAGE_BYTES
-from dials_async.messaging.rabbitmq_consumer import Consumers, RabbitConsumer
+from dials_async.messaging.rabbitmq.consumer import Consumers, RabbitConsumer
+from dials_async.messaging.rabbitmq.link import CLOSED, Link, Patience, close_links
+from dials_async.messaging.rabbitmq.queues import Declaration
 
 Result = TypeVar("Result")
 
@@ -80,7 +80,7 @@ class RabbitBroker:
         self._settled(
             self._publishing,
             queue,
-            lambda connection: amqp_queues.declare(
+            lambda connection: queues.declare(
                 self._channels.plain(connection), queue, declaration, self._names
             ),
             tries=DECLARE_TRIES,
@@ -98,7 +98,7 @@ class RabbitBroker:
         """See Broker."""
         if len(body) > MAX_MESSAGE_BYTES:
             raise BrokerError(f"queue {queue}: message of {len(body)} bytes, limit {MAX_MESSAGE_BYTES}")
-        self._publish("", queue, body, amqp_queues.TRANSIENT)
+        self._publish("", queue, body, queues.TRANSIENT)
 
     def consumer(self, queues: Sequence[str], prefetch: int) -> RabbitConsumer:
         """See Broker."""
@@ -136,13 +136,13 @@ class RabbitBroker:
         return self._settled(
             self._publishing,
             self._names.dead,
-            lambda connection: amqp_queues.read_dead_letters(connection, self._names.dead),
+            lambda connection: queues.read_dead_letters(connection, self._names.dead),
         )
 
     def dead_letter_count(self) -> int:
         """See Broker."""
         queue = self._names.dead
-        return self._administer(queue, lambda channel: amqp_queues.declare_dead(channel, queue))
+        return self._administer(queue, lambda channel: queues.declare_dead(channel, queue))
 
     def requeue_dead_letters(self) -> Requeued:
         """See Broker. If the connection is lost in between, what was published last may go there twice."""
@@ -152,7 +152,7 @@ class RabbitBroker:
         left = self._settled(
             self._publishing,
             self._names.dead,
-            lambda connection: amqp_queues.requeue_dead_letters(
+            lambda connection: queues.requeue_dead_letters(
                 connection, self._names.dead, known, published.append
             ),
         )
@@ -161,7 +161,7 @@ class RabbitBroker:
     def drop_dead_letters(self) -> int:
         """See Broker: but not those that somebody reads at the moment."""
         queue = self._names.dead
-        return self._administer(queue, lambda channel: amqp_queues.drop_dead_letters(channel, queue))
+        return self._administer(queue, lambda channel: queues.drop_dead_letters(channel, queue))
 
     @property
     def connected(self) -> bool:
@@ -192,15 +192,15 @@ class RabbitBroker:
     def _declare_all(self, connection: BlockingConnection) -> None:
         with self._lock:
             declared = dict(self._declared)
-        amqp_queues.declare_all(connection, declared, self._names)
+        queues.declare_all(connection, declared, self._names)
 
     def _bury(self, letter: DeadLetter) -> None:
-        body = letter.body[: amqp_queues.MAX_DEAD_BODY_BYTES]
-        properties = amqp_queues.dead_letter_properties(letter)
+        body = letter.body[: queues.MAX_DEAD_BODY_BYTES]
+        properties = queues.dead_letter_properties(letter)
         queue = self._names.dead
         # Somebody who has read them may have deleted the queue: that must not end who rejects the next one.
-        self._administer(queue, lambda channel: amqp_queues.declare_dead(channel, queue))
-        self._publish(amqp_queues.DEAD_EXCHANGE, queue, body, properties)
+        self._administer(queue, lambda channel: queues.declare_dead(channel, queue))
+        self._publish(queues.DEAD_EXCHANGE, queue, body, properties)
 
     def _publish(self, exchange: str, key: str, body: bytes, properties: BasicProperties) -> None:
         def publish(connection: BlockingConnection) -> None:

@@ -1,0 +1,1 @@
+"""The broker of a distributed run, on RabbitMQ."""
