@@ -26,8 +26,8 @@ from dials_async.distributed.connection import wait_to_connect
 from dials_async.distributed.honcho import Honcho
 from dials_async.errors import BrokerError, StoreError
 from dials_async.run_context import RunContext
+from dials_async.run_folder import SUMMARY
 from dials_async.runtime.embedded import EmbeddedRun
-from dials_async.runtime.folder import SUMMARY
 from dials_async.runtime.warmup import compile_kernels
 from dials_async.runtime.wiring import committed_steps, is_complete
 from dials_async.servers.private import listener

@@ -20,7 +20,7 @@ import llvmlite.binding as llvm
 
 from dials_async.config import load_config
 from dials_async.distributed.honcho import Honcho
-from dials_async.runtime.folder import CONFIG, SUMMARY
+from dials_async.run_folder import CONFIG, SUMMARY
 
 V3 = "+avx,+avx2,+bmi,+bmi2,+cx16,+f16c,+fma,+lzcnt,+movbe,+popcnt,+sahf,+sse4.2,+xsave"
 V4 = f"{V3},+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl,-prefer-256-bit"

@@ -15,8 +15,8 @@ import click
 
 from dials_async.config import load_config
 from dials_async.distributed.honcho import Honcho
+from dials_async.run_folder import SUMMARY
 from dials_async.runtime.embedded import EmbeddedRun
-from dials_async.runtime.folder import SUMMARY
 from dials_async.runtime.results import weights_sha256
 from dials_async.runtime.warmup import compile_kernels
 

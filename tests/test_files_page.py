@@ -16,8 +16,8 @@ from dials_async.influence.training import cross_entropy
 from dials_async.kernels.bits import packed_size, unpack
 from dials_async.learning.ppo_torch import network
 from dials_async.rollout.joint import JointEpisodes, run_joint
+from dials_async.run_folder import CHECKPOINTS, read_config
 from dials_async.runtime import training
-from dials_async.runtime.folder import CHECKPOINTS, read_config
 from dials_async.runtime.wiring import fingerprint_of
 from dials_async.store.checkpoint import load_checkpoint
 from tests.runtime.small import SMALL

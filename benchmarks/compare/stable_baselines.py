@@ -37,7 +37,7 @@ from dials_async.learning.scratch import make_scratch
 from dials_async.learning.settings import HEALTH, make_settings, schedules
 from dials_async.networks.acting import make_memory, sample_influence
 from dials_async.rollout.ials import IalsRollout, agent_seeds
-from dials_async.runtime.folder import CHECKPOINTS, find_run, read_config
+from dials_async.run_folder import CHECKPOINTS, find_run, read_config
 from dials_async.runtime.machine import machine
 from dials_async.runtime.wiring import fingerprint_of
 from dials_async.store.checkpoint import load_checkpoint

@@ -21,7 +21,7 @@ from dials_async.config import Config
 from dials_async.distributed.connection import connect
 from dials_async.distributed.create import create, forget
 from dials_async.distributed.honcho import Honcho
-from dials_async.influence.sampler import GsSampler
+from dials_async.influence.refresher import Refresher
 from dials_async.store.redis.runs import RunRegistry
 
 from .victims import await_work
@@ -100,7 +100,7 @@ class Beside:
             name = environment["DIALS_RUN"]
             create(name, self._config)
             connection = connect(name, Event())
-            GsSampler(connection.context, threads=1).run()
+            Refresher(connection.context, threads=1).run()
             connection.close()
 
     def _await_tasks(self, workers: int) -> None:

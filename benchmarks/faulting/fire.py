@@ -18,7 +18,7 @@ from dials_async.distributed import status
 from dials_async.distributed.connection import Connection, wait_to_connect
 from dials_async.distributed.honcho import Honcho
 from dials_async.errors import BrokerError, StoreError
-from dials_async.runtime.folder import SUMMARY
+from dials_async.run_folder import SUMMARY
 
 from .acts import Acts, StuckError, Undo
 from .beside import Beside, EndedBadlyError

@@ -72,7 +72,7 @@ def find(run: str) -> Path | None:
     Raises RunNotFoundError.
     """
     from dials_async.addresses import REDIS_PORT_VARIABLE, REDIS_VARIABLE
-    from dials_async.runtime.folder import find_run
+    from dials_async.run_folder import find_run
 
     try:
         return find_run(run)
@@ -91,7 +91,7 @@ def watch(run: str) -> "RunWatcher":
 
 def newest_run() -> Path:
     """Folder of the run that was trained last, by the time of its live.json. Raises RunNotFoundError."""
-    from dials_async.runtime.folder import CONFIG, LIVE, runs_root
+    from dials_async.run_folder import CONFIG, LIVE, runs_root
 
     found = {}
     for path in runs_root().glob(f"*/{LIVE}"):

@@ -34,7 +34,7 @@ def evaluate(
       dials evaluate demo --policy closest --episodes 1000
       dials evaluate city --episodes 1 --set domain.interface=traci --set domain.gui=true   # watch it in SUMO
     """
-    from dials_async.runtime.folder import find_run
+    from dials_async.run_folder import find_run
     from dials_async.runtime.saved import evaluate_run
 
     result = evaluate_run(find_run(run), policy, episodes, seed, settings)
@@ -65,7 +65,7 @@ def report(runs: tuple[str, ...], out: Path | None) -> None:
       dials report dials-1 untrained-1 gs-1 --out comparison.html
     """
     from dials_async.report import write_comparison, write_report
-    from dials_async.runtime.folder import find_run, runs_root
+    from dials_async.run_folder import find_run, runs_root
 
     folders = [find_run(name) for name in dict.fromkeys(runs)]
     if len(folders) == 1 and out is None:

@@ -128,7 +128,7 @@ def train(
                 "--resume goes on with the run's own configuration: give --run, --steps, --workers, and "
                 "--set of [runtime] or of how the domain is simulated only"
             )
-        from dials_async.runtime.folder import find_run
+        from dials_async.run_folder import find_run
 
         outcome = training.resume(
             find_run(name), steps, workers, _command_line(), watching, settings, allow_other_numerics

@@ -12,8 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Protocol
 
-#: The live state of a run, in its folder; written by the process that trains it.
-LIVE = "live.json"
+from dials_async.run_folder import CONFIG, LIVE, METRICS, REFRESHES, SUMMARY
 
 #: What ``state()`` says about itself: read from live.json, or put together from the tables of the run.
 FROM_LIVE, FROM_TABLES = "live", "tables"
@@ -54,10 +53,10 @@ class FolderSource:
 
 def from_tables(folder: Path) -> dict[str, Any]:
     """The state of a run without live.json, as far as config.toml, the tables and the summary tell it."""
-    config, summary = _read_toml(folder / "config.toml"), _read_json(folder / "summary.json")
+    config, summary = _read_toml(folder / CONFIG), _read_json(folder / SUMMARY)
     summary = summary if isinstance(summary, dict) else _NO_VALUES
-    evaluations = _read_table(folder / "metrics.csv")
-    refreshes = _read_table(folder / "refreshes.csv")
+    evaluations = _read_table(folder / METRICS)
+    refreshes = _read_table(folder / REFRESHES)
     baselines = summary.get("baselines") or _baselines(evaluations)
     if summary and evaluations:
         evaluations[-1] |= {"final": True, "return_per_agent": summary.get("return_per_agent")}

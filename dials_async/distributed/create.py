@@ -24,9 +24,9 @@ from dials_async.messaging.broker import QueueNames
 from dials_async.messaging.opening import open_broker
 from dials_async.metrics.targets import forget_run
 from dials_async.run_context import RunContext
+from dials_async.run_folder import CONFIG, run_path
+from dials_async.run_folder import read_config as read_saved_config
 from dials_async.runtime.files import has_checkpoint, restore_checkpoint
-from dials_async.runtime.folder import CONFIG, run_path
-from dials_async.runtime.folder import read_config as read_saved_config
 from dials_async.runtime.numerics import PARTS, join_run
 from dials_async.runtime.training import is_finished
 from dials_async.runtime.warmup import compile_kernels

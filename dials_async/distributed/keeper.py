@@ -18,8 +18,8 @@ from dials_async.errors import UsageError
 from dials_async.metrics.phases import Busy
 from dials_async.metrics.targets import forget_run
 from dials_async.report.plain import in_words
+from dials_async.run_folder import CONFIG, create_run, locked, read_config, run_path, write_file
 from dials_async.runtime.files import RunFiles
-from dials_async.runtime.folder import CONFIG, create_run, locked, read_config, run_path, write_atomically
 from dials_async.runtime.live import STOPPED
 from dials_async.runtime.progress import ProgressView
 from dials_async.runtime.wiring import fingerprint_of, is_complete
@@ -86,7 +86,7 @@ class Keeper:
             raise UsageError(
                 f"{folder} holds another run of that name: move it away, or choose another --run"
             )
-        write_atomically(folder / CONFIG, config.to_toml())
+        write_file(folder / CONFIG, config.to_toml())
         return folder
 
     def _phases(self) -> Busy:

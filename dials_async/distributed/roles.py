@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from dials_async.distributed.connection import Connection
 from dials_async.distributed.leases import Leases
 from dials_async.evaluation.evaluator import Evaluator
-from dials_async.influence.sampler import GsSampler
+from dials_async.influence.sampler import gs_sampler as make_sampler
+from dials_async.part import Part
 from dials_async.rollout.worker import RolloutWorker
 from dials_async.runtime.machine import cores
 
@@ -51,21 +52,15 @@ class RolloutRole:
         }
 
 
-class _Part(Protocol):
-    doing: str
-
-    def run(self) -> None: ...
-
-
 class SingleRole:
     """A part of which a run has one: further processes stand by and take over when it is gone."""
 
-    def __init__(self, what: str, stop: Event, leases: Leases, make: Callable[[Event], _Part]) -> None:
+    def __init__(self, what: str, stop: Event, leases: Leases, make: Callable[[Event], Part]) -> None:
         self._what = what
         self._stop = stop
         self._leases = leases
         self._make = make
-        self._part: _Part | None = None
+        self._part: Part | None = None
 
     def run(self) -> None:
         """See Role."""
@@ -91,7 +86,7 @@ class SingleRole:
 def gs_sampler(connection: Connection, leases: Leases) -> Role:
     """Refreshes the AIPs; uses all cores for it, since everybody waits for it meanwhile."""
     context = connection.context
-    return SingleRole("gs-sampler", context.stop, leases, lambda lost: GsSampler(context, cores(), lost))
+    return SingleRole("gs-sampler", context.stop, leases, lambda lost: make_sampler(context, cores(), lost))
 
 
 def evaluator(connection: Connection, leases: Leases) -> Role:

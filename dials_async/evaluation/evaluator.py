@@ -16,11 +16,9 @@ from dials_async.errors import VersionGoneError
 from dials_async.evaluation.baselines import baseline
 from dials_async.evaluation.evaluate import evaluate_both
 from dials_async.kernels.ordered import mean
+from dials_async.part import POLL_S
 from dials_async.run_context import RunContext
 from dials_async.store.base import AipState
-
-#: Seconds between looks at the stop signal while waiting.
-POLL_S = 0.1
 
 #: Seconds between looks at which versions are still to be evaluated.
 LOOK_S = 1.0

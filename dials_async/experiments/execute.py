@@ -22,8 +22,8 @@ from dials_async.experiments.fidelity import fidelity
 from dials_async.experiments.memory import MemoryWatch, larger, memory_rows
 from dials_async.experiments.tables import Tables, read_tables, tables_of_run
 from dials_async.experiments.theory import theory
+from dials_async.run_folder import CONFIG, SUMMARY, read_config, runs_root, write_json
 from dials_async.runtime.files import has_checkpoint
-from dials_async.runtime.folder import CONFIG, SUMMARY, read_config, runs_root, write_json
 from dials_async.runtime.wiring import fingerprint_of
 
 #: What the processes of a trial cost, over all sessions whose end we saw; in the run's folder.

@@ -12,7 +12,7 @@ import numpy as np
 from dials_async.experiments.catalogue import SIMULATOR_LABELS, Catalogue, Experiment
 from dials_async.experiments.statistics import Mean, Series, all_series, mean_of, references
 from dials_async.experiments.tables import PHASES, Tables, number, numbers
-from dials_async.runtime.folder import write_atomically
+from dials_async.run_folder import write_file
 
 _CAPTION = (
     "Lines are means over seeds, bands and bars one standard error, where there is more than one seed. "
@@ -81,7 +81,7 @@ def write_page(
         "\n".join(["```sh", *_commands(experiment, tables, catalogue), "```"]),
     ]
     path = folder / PAGE
-    write_atomically(path, "\n\n".join(part for part in parts if part) + "\n")
+    write_file(path, "\n\n".join(part for part in parts if part) + "\n")
     return path
 
 

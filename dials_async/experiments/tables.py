@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dials_async.errors import UsageError
-from dials_async.runtime.folder import METRICS, REFRESHES, write_table
+from dials_async.run_folder import METRICS, REFRESHES, write_table
 
 Row = Mapping[str, str]
 

@@ -12,7 +12,7 @@ from dials_async.domains.registry import make_domain
 from dials_async.groups import Group, make_groups
 from dials_async.rollout.ials import Episodes, IalsRollout
 from dials_async.rollout.joint import JointEpisodes, run_joint
-from dials_async.runtime.folder import CHECKPOINTS, read_config
+from dials_async.run_folder import CHECKPOINTS, read_config
 from dials_async.runtime.machine import cores
 from dials_async.runtime.wiring import fingerprint_of
 from dials_async.store.checkpoint import load_checkpoint

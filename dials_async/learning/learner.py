@@ -23,12 +23,13 @@ from dials_async.learning.backends import update_of
 from dials_async.learning.inbox import Arrivals, Inbox
 from dials_async.learning.poison import Burials, broken_agents
 from dials_async.learning.progress import LearningProgress
-from dials_async.learning.requests import POLL_S, Requests
+from dials_async.learning.requests import Requests
 from dials_async.learning.scratch import Scratch, make_scratch
 from dials_async.learning.settings import HEALTH, make_settings, schedules
 from dials_async.learning.tally import count, read_counts
 from dials_async.messaging.broker import Consumer
 from dials_async.messaging.schema import Experience
+from dials_async.part import POLL_S
 from dials_async.run_context import RunContext
 from dials_async.store.base import GroupState
 

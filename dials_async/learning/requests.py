@@ -8,10 +8,8 @@ from collections.abc import Iterable
 from dials_async.errors import QueueFullError
 from dials_async.groups import Group
 from dials_async.messaging.schema import Origin, RolloutTask, encode_task
+from dials_async.part import POLL_S
 from dials_async.run_context import RunContext
-
-#: Seconds between looks at the stop signal while waiting.
-POLL_S = 0.1
 
 
 class Requests:

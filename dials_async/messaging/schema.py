@@ -64,7 +64,7 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RolloutTask:
-    """An order for whole episodes under pinned policies and AIPs: all that a worker needs (DESIGN, Task)."""
+    """An order for whole episodes under pinned policies and AIPs: all that a worker needs."""
 
     origin: Origin
     kind: str

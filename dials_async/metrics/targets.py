@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from dials_async.atomic import write_atomically
 from dials_async.errors import UsageError
 
 #: A file name has at most 255 bytes, with the hash and the suffixes.
@@ -43,14 +44,10 @@ def register(job: str, name: str, address: str, labels: Mapping[str, str]) -> Ta
     folder = targets_root() / job
     content = json.dumps([{"targets": [address], "labels": dict(labels)}]) + "\n"
     path = folder / f"{_safe(name)}.json"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # Prometheus looks at *.json alone
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(path, content, shared=True)  # beside *.json, at which Prometheus looks
     except OSError as error:
-        with contextlib.suppress(OSError):  # a full disk leaves half a file
-            temporary.unlink()
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
     return Target(path, content)
 

@@ -1,12 +1,12 @@
 """The shell of a page and its building blocks: sections, toggles, and the file itself."""
 
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from dials_async.atomic import write_atomically
 from dials_async.errors import UsageError
 
 PAPER = "Suau, He, Celikok, Spaan, Oliehoek: Distributed Influence-Augmented Local Simulators, NeurIPS 2022"
@@ -37,13 +37,10 @@ def asset(name: str) -> str:
 
 def write_page(path: Path, text: str) -> Path:
     """All or nothing: a browser never sees half a page."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        draft.replace(path)
+        write_atomically(path, text, shared=True)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
     return path
 

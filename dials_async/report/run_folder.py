@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dials_async.errors import RunNotFoundError, UsageError
 from dials_async.report.scene import validate_scene
+from dials_async.run_folder import CONFIG, METRICS, REFRESHES, SCENE, SUMMARY
 
 #: Columns of a CSV file by name, each [rows]; an empty cell is NaN.
 Table = Mapping[str, NDArray[np.float64]]
@@ -94,19 +95,19 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise RunNotFoundError(f"no run folder at {folder}")
-    if (folder / "config.toml").is_file() and not (folder / "summary.json").is_file():
+    if (folder / CONFIG).is_file() and not (folder / SUMMARY).is_file():
         raise UsageError(
             f"{folder / 'summary.json'} is missing: the run is not finished. "
             f"Go on with: dials train --run {folder.name} --resume"
         )
-    fields = _Fields(folder / "summary.json", _read_json(folder / "summary.json"))
+    fields = _Fields(folder / SUMMARY, _read_json(folder / SUMMARY))
     agents, agent_steps = fields.whole("agents"), fields.whole("agent_steps")
     wall_seconds = fields.number("wall_seconds")
     total = fields.optional_whole("total_agent_steps")
     total = agents * agent_steps if total is None else total
     rate = fields.number("agent_steps_per_second", total / wall_seconds if wall_seconds > 0 else math.nan)
     greedy_mean = fields.number("final_greedy_return_mean", math.nan)
-    refreshes, config, scene = folder / "refreshes.csv", folder / "config.toml", folder / "scene.json"
+    refreshes, config, scene = folder / REFRESHES, folder / CONFIG, folder / SCENE
     return Run(
         name=folder.resolve().name,
         preset=fields.text("preset"),
@@ -136,7 +137,7 @@ def read_run(folder: Path) -> Run:
         machine=fields.texts("machine"),
         date=fields.text("date", ""),
         command=fields.text("command", ""),
-        metrics=_read_table(folder / "metrics.csv", METRICS_REQUIRED, METRICS_OPTIONAL),
+        metrics=_read_table(folder / METRICS, METRICS_REQUIRED, METRICS_OPTIONAL),
         refreshes=_read_table(refreshes, REFRESHES_REQUIRED, REFRESHES_OPTIONAL, may_be_empty=True)
         if refreshes.exists()
         else None,

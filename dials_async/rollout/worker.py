@@ -8,13 +8,11 @@ from numpy.typing import NDArray
 from dials_async.errors import BadMessageError, QueueFullError, VersionGoneError
 from dials_async.groups import Group
 from dials_async.messaging.schema import Experience, Origin, RolloutTask, decode_task, encode_experience
+from dials_async.part import POLL_S
 from dials_async.rollout.ials import Episodes, IalsRollout
 from dials_async.rollout.joint import run_joint
 from dials_async.run_context import RunContext
 from dials_async.store.participants import UNKNOWN
-
-#: Seconds between looks at the stop signal while waiting for a task.
-POLL_S = 0.1
 
 #: Seconds to wait before a message is offered again to a full queue.
 FULL_QUEUE_PAUSE_S = 0.05

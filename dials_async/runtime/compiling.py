@@ -22,8 +22,8 @@ from numba.core.dispatcher import Dispatcher
 from dials_async.config import Config
 from dials_async.domains.registry import make_domain
 from dials_async.errors import TrainingError
+from dials_async.run_folder import read_config
 from dials_async.runtime.embedded import EmbeddedRun
-from dials_async.runtime.folder import read_config
 
 #: First words of what this process tells on stdout, a line each.
 FOUND, COMPILED = "found", "compiled"

@@ -11,16 +11,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from dials_async.config import Config
 from dials_async.errors import DialsError, TrainingError, in_one_line
 from dials_async.evaluation.evaluator import Evaluator
-from dials_async.influence.sampler import GsSampler
+from dials_async.influence.sampler import gs_sampler
 from dials_async.learning.learner import GroupLearner
 from dials_async.messaging.memory import MemoryBroker
 from dials_async.metrics.instruments import Metrics
 from dials_async.metrics.phases import Busy
+from dials_async.part import Part
 from dials_async.rollout.worker import RolloutWorker
 from dials_async.runtime.files import RunFiles, restore_checkpoint
 from dials_async.runtime.live import FAILED, STOPPED, Look
@@ -43,19 +44,13 @@ WATCH_S = 0.2
 STOP_S = 120.0
 
 
-class _Work(Protocol):
-    doing: str
-
-    def run(self) -> None: ...
-
-
 @dataclass
-class _Part:
-    """One object of the run on its thread."""
+class _Thread:
+    """One part of the run on its thread."""
 
     name: str
     role: str
-    work: _Work
+    part: Part
     ends: bool
     """Ends by itself when the run is done; the others serve until they are stopped."""
     thread: threading.Thread | None = None
@@ -82,7 +77,7 @@ class EmbeddedRun:
         self._failed_in = ""
         declare_queues(self.context)
         self.learners = [GroupLearner(self.context, group) for group in self.context.groups]
-        self._parts = self._make_parts()
+        self._threads = self._make_threads()
 
     def _go_on_counting(self) -> None:
         sessions = self.context.store.records("sessions")
@@ -90,19 +85,19 @@ class EmbeddedRun:
             self.context.seconds_before = float(sessions[-1]["seconds"])
             self.context.phases.add(Busy(sessions[-1]["phases"], sessions[-1].get("cpu_phases", {})))
 
-    def _make_parts(self) -> list[_Part]:
+    def _make_threads(self) -> list[_Thread]:
         context = self.context
-        learners = [_Part(f"learner-{k}", "learner", x, ends=True) for k, x in enumerate(self.learners)]
+        learners = [_Thread(f"learner-{k}", "learner", x, ends=True) for k, x in enumerate(self.learners)]
         workers = [
-            _Part(f"worker-{k}", "rollout", RolloutWorker(context, f"worker-{k}"), ends=False)
+            _Thread(f"worker-{k}", "rollout", RolloutWorker(context, f"worker-{k}"), ends=False)
             for k in range(context.config.runtime.workers)
         ]
         return [
             *learners,
             *workers,
             # The AIPs are trained while everybody waits for them: all cores are free.
-            _Part("gs-sampler", "gs-sampler", GsSampler(context, threads=cores()), ends=True),
-            _Part("evaluator", "evaluator", Evaluator(context, threads=cores()), ends=True),
+            _Thread("gs-sampler", "gs-sampler", gs_sampler(context, threads=cores()), ends=True),
+            _Thread("evaluator", "evaluator", Evaluator(context, threads=cores()), ends=True),
         ]
 
     def _look(self) -> Look:
@@ -110,17 +105,17 @@ class EmbeddedRun:
         facts = {group.index: x.facts() for group, x in zip(self.context.groups, self.learners, strict=True)}
         processes: list[dict[str, Any]] = [
             {
-                "name": part.name,
-                "role": part.role,
+                "name": one.name,
+                "role": one.role,
                 "host": socket.gethostname(),
                 "pid": os.getpid(),
-                "doing": part.work.doing,
+                "doing": one.part.doing,
                 "busy_with": [],
                 "memory_mib": None,
                 "age_s": 0.0,
             }
-            for part in self._parts
-            if part.thread is not None and part.thread.is_alive()
+            for one in self._threads
+            if one.thread is not None and one.thread.is_alive()
         ]
         if processes:
             processes[0] |= {
@@ -141,16 +136,16 @@ class EmbeddedRun:
     def start(self) -> None:
         """Start all threads."""
         self.context.started = time.monotonic()
-        for part in self._parts:
-            part.thread = threading.Thread(target=self._guarded, args=(part,), name=part.name, daemon=True)
-            part.thread.start()
+        for one in self._threads:
+            one.thread = threading.Thread(target=self._guarded, args=(one,), name=one.name, daemon=True)
+            one.thread.start()
 
-    def _guarded(self, part: _Part) -> None:
+    def _guarded(self, one: _Thread) -> None:
         try:
-            part.work.run()
+            one.part.run()
         except BaseException as error:
             if self._failure is None and not self.context.stop.is_set():
-                self._failure, self._failed_in = error, part.name
+                self._failure, self._failed_in = error, one.name
             self.context.stop.set()
 
     def wait(self, watch: Callable[[], None]) -> bool:
@@ -159,7 +154,7 @@ class EmbeddedRun:
         Returns whether the run is complete (False: it was stopped). Raises the first failure of a thread.
         """
         try:
-            while any(part.thread and part.thread.is_alive() for part in self._parts if part.ends):
+            while any(one.thread and one.thread.is_alive() for one in self._threads if one.ends):
                 watch()
                 if self.context.stop.wait(WATCH_S):
                     break
@@ -189,6 +184,6 @@ class EmbeddedRun:
     def _halt(self) -> None:
         self.context.stop.set()
         deadline = time.monotonic() + STOP_S
-        for part in self._parts:
-            if part.thread is not None:
-                part.thread.join(max(0.0, deadline - time.monotonic()))
+        for one in self._threads:
+            if one.thread is not None:
+                one.thread.join(max(0.0, deadline - time.monotonic()))

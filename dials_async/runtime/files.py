@@ -13,8 +13,8 @@ from dials_async.errors import CheckpointError, UsageError
 from dials_async.metrics.phases import Busy, rounded
 from dials_async.report import write_report
 from dials_async.run_context import RunContext
+from dials_async.run_folder import CHECKPOINTS, NETWORKS, write_json
 from dials_async.runtime.described import describe
-from dials_async.runtime.folder import CHECKPOINTS, NETWORKS, write_json
 from dials_async.runtime.live import COMPLETE, LiveState, Look
 from dials_async.runtime.results import write_progress, write_results
 from dials_async.runtime.wiring import fingerprint_of

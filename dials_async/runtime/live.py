@@ -15,7 +15,7 @@ from typing import Any
 
 from dials_async.errors import UsageError
 from dials_async.metrics.instruments import Metrics
-from dials_async.runtime.folder import LIVE, write_atomically
+from dials_async.run_folder import LIVE, write_file
 from dials_async.runtime.run_metrics import RunMetrics
 
 #: Counted up when the content changes in a way that a reader has to know.
@@ -108,7 +108,7 @@ class LiveState:
     def _write(self, document: Mapping[str, Any]) -> None:
         try:
             if self._path.parent.is_dir():
-                write_atomically(self._path, json.dumps(document, separators=(",", ":")))
+                write_file(self._path, json.dumps(document, separators=(",", ":")))
         except UsageError as error:  # training goes on without being watched
             if not self._has_warned:
                 print(f"warning: the dashboard stands still: {error}", file=sys.stderr, flush=True)

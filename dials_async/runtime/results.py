@@ -14,14 +14,14 @@ from dials_async.learning.tally import summarise_learning
 from dials_async.metrics.phases import Busy, rounded
 from dials_async.rollout.joint import run_joint
 from dials_async.run_context import RunContext
-from dials_async.runtime.folder import (
+from dials_async.run_folder import (
     METRIC_COLUMNS,
     METRICS,
     REFRESH_COLUMNS,
     REFRESHES,
     SCENE,
     SUMMARY,
-    write_atomically,
+    write_file,
     write_json,
     write_table,
 )
@@ -113,7 +113,7 @@ def record_scene(context: RunContext) -> dict[str, Any]:
 def write_results(context: RunContext, folder: Path, command: str, phases: Busy) -> dict[str, Any]:
     """Write all files of a finished run but the report. Returns the summary."""
     write_progress(context, folder)
-    write_atomically(folder / SCENE, json.dumps(record_scene(context), separators=(",", ":")))
+    write_file(folder / SCENE, json.dumps(record_scene(context), separators=(",", ":")))
     summary = summarise_run(context, command, phases)
     write_json(folder / SUMMARY, summary)
     return summary

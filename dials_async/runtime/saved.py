@@ -14,7 +14,7 @@ from dials_async.groups import make_groups
 from dials_async.kernels.ordered import mean
 from dials_async.metrics.phases import PhaseTimer
 from dials_async.rollout.joint import run_scripted
-from dials_async.runtime.folder import CHECKPOINTS, CONFIG, read_config
+from dials_async.run_folder import CHECKPOINTS, CONFIG, read_config
 from dials_async.runtime.machine import cores
 from dials_async.runtime.wiring import fingerprint_of
 from dials_async.store.checkpoint import load_checkpoint

@@ -22,17 +22,17 @@ from dials_async.listening import parse_address
 from dials_async.metrics.endpoint import OFF, announced, make_metrics, served
 from dials_async.metrics.health import State
 from dials_async.metrics.instruments import Metrics
-from dials_async.runtime.embedded import EmbeddedRun
-from dials_async.runtime.files import has_checkpoint
-from dials_async.runtime.folder import (
+from dials_async.run_folder import (
     CONFIG,
     SUMMARY,
     create_run,
     locked,
     read_config,
     run_path,
-    write_atomically,
+    write_file,
 )
+from dials_async.runtime.embedded import EmbeddedRun
+from dials_async.runtime.files import has_checkpoint
 from dials_async.runtime.live import STOPPED
 from dials_async.runtime.numerics import PARTS, join_run
 from dials_async.runtime.progress import ProgressView
@@ -157,7 +157,7 @@ def _resume(
         )
     with _served(metrics, folder, watching) as place:
         _prepare(run, folder, watching.quiet, allow_other_numerics)
-        write_atomically(folder / CONFIG, longer.to_toml())
+        write_file(folder / CONFIG, longer.to_toml())
         for note in run.notes:
             print(f"note: {note}", file=sys.stderr)
         return _carry_out(run, folder, command, watching.quiet, place)

@@ -23,9 +23,9 @@ from dials_async.domains.registry import make_domain
 from dials_async.kernels.compile import CACHE_FOLDER
 from dials_async.kernels.processor import features
 from dials_async.locking import lock
+from dials_async.run_folder import CONFIG
 from dials_async.runtime import compiling
 from dials_async.runtime.compiling import COMPILED, FOUND, tiny_run
-from dials_async.runtime.folder import CONFIG
 from dials_async.runtime.machine import cores
 from dials_async.runtime.rehearsal import rehearse
 

@@ -1,4 +1,4 @@
-"""The store port: committed versions of policies and AIPs, the only truth of a run (DESIGN, invariant 1)."""
+"""The store port: committed versions of policies and AIPs, the only truth of a run (docs/architecture.md)."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field

@@ -7,8 +7,6 @@ process writes to a folder.
 
 import hashlib
 import json
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from dials_async.atomic import write_atomically
 from dials_async.errors import CheckpointError
 from dials_async.store.base import AipState, Array, Arrays, GroupSnapshot, GroupState, StoreSnapshot
 
@@ -27,7 +26,6 @@ FORMAT = 2
 KEEP_FILES = 2
 
 _PATTERN = "checkpoint-*.safetensors"
-_TEMPORARY = "checkpoint.tmp"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,24 +50,15 @@ def save_checkpoint(folder: Path, snapshot: StoreSnapshot, fingerprint: str) -> 
     arrays, state = _dismantle(snapshot)
     text = json.dumps({"format": FORMAT, "fingerprint": fingerprint, **state}, sort_keys=True)
     content = save(arrays, {"state": text, "sha256": _digest(arrays, text)})
-    temporary = folder / _TEMPORARY
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files = _files(folder)
         number = _number(files[0]) + 1 if files else 1
         path = folder / f"checkpoint-{number:08d}.safetensors"
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            # Without it a power cut after the rename can leave a file of the right name, all zeros.
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(folder)
+        write_atomically(path, content, durable=True)
         for old in files[KEEP_FILES - 1 :]:
             old.unlink(missing_ok=True)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()  # half a file on a full disk makes it no emptier
         raise CheckpointError(
             f"cannot write a checkpoint to {folder}: {_cause(error)}; free or mend the disk"
         ) from None
@@ -196,15 +185,6 @@ def _files(folder: Path) -> list[Path]:
 def _number(path: Path) -> int:
     digits = path.stem.removeprefix("checkpoint-")
     return int(digits) if digits.isdecimal() else 0
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself outlive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _cause(error: OSError) -> str:

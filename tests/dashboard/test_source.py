@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dials_async import run_folder as folder
 from dials_async.dashboard import FolderSource
-from dials_async.dashboard.source import LIVE
-from dials_async.runtime import folder
+from dials_async.run_folder import LIVE
 from tests.report.synthetic import write_run
 
 from .synthetic import live, write

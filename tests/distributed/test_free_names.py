@@ -8,7 +8,7 @@ import pytest
 from dials_async.distributed import create as creating
 from dials_async.distributed.create import create, exists
 from dials_async.errors import DomainError, RunExistsError
-from dials_async.runtime.folder import create_run
+from dials_async.run_folder import create_run
 from dials_async.store.redis.runs import FAILED
 from tests.rollout.contexts import commit_policies
 from tests.runtime.small import small_config

@@ -19,9 +19,9 @@ from dials_async.distributed.daemon import Daemon
 from dials_async.errors import NumericsError, StoreError
 from dials_async.messaging.memory import MemoryBroker
 from dials_async.run_context import RunContext
+from dials_async.run_folder import CONFIG, SUMMARY, create_run
 from dials_async.runtime import numerics, training
 from dials_async.runtime.embedded import EmbeddedRun
-from dials_async.runtime.folder import CONFIG, SUMMARY, create_run
 from dials_async.runtime.results import weights_sha256
 from dials_async.runtime.wiring import is_complete, keep_rules, make_context
 from dials_async.servers.private import PrivateServer

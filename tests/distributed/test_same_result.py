@@ -8,7 +8,7 @@ import pytest
 from dials_async.config import Config
 from dials_async.distributed.create import create, resume
 from dials_async.errors import BrokerError, CheckpointError
-from dials_async.runtime.folder import CHECKPOINTS
+from dials_async.run_folder import CHECKPOINTS
 from dials_async.runtime.results import weights_sha256
 from dials_async.store.checkpoint import load_checkpoint
 from tests.runtime.small import small_config, small_traffic, train_to_the_end

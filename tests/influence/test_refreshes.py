@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dials_async.influence.sampler import GsSampler
+from dials_async.influence.refresher import Refresher
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.run_state import run_state
 from dials_async.store.base import GroupState
@@ -75,7 +75,7 @@ def test_steps_since_a_refresh_are_those_of_the_slowest_group_however_far_ahead_
     commit_policies(context, 0)
     for version in (1, 2, 3):
         commit(0, version)
-    with running(context, GsSampler(context, threads=1).run):
+    with running(context, Refresher(context, threads=1).run):
         assert eventually(lambda: context.store.aip_version() == 1)
         assert run_state(context, {})["steps_since_refresh"] == 0
         commit(1, 1)
@@ -88,13 +88,13 @@ def test_at_lag_above_0_a_later_refresh_replaces_those_that_have_not_begun() -> 
     for version in range(4):
         commit_policies(context, version)
     assert context.clock.n_refreshes == 4
-    GsSampler(context, threads=1).run()
+    Refresher(context, threads=1).run()
     # Then it makes one, of the newest policies, which is the last one, too
     (record,) = context.store.records("refreshes")
     assert (record["aip_version"], record["steps"]) == (1, 2400)
     assert context.store.aip_version() == 1
     # And one that is started again has nothing left to do
-    GsSampler(context, threads=1).run()
+    Refresher(context, threads=1).run()
     assert len(context.store.records("refreshes")) == 1
 
 
@@ -104,17 +104,17 @@ def test_a_sampler_that_was_overtaken_while_it_waited_makes_no_refresh_of_what_i
     # Given a sampler that waits for version 0, for its first refresh
     context = make_context("schedule.refresh_steps=1600", "aip.gs_steps=200")
     commit_policies(context, 0)
-    wait_for = GsSampler._wait_for_versions
+    wait_for = Refresher._wait_for_versions
 
-    def overtaken(sampler: GsSampler, version: int) -> list[int] | None:
+    def overtaken(sampler: Refresher, version: int) -> list[int] | None:
         if context.store.aip_version() == 0:
             commit_aips(context, 1)  # by another one
         else:
             context.stop.set()  # it waits for version 2 now
         return [version] if version == 0 else wait_for(sampler, version)
 
-    monkeypatch.setattr(GsSampler, "_wait_for_versions", overtaken)
-    GsSampler(context, threads=1).run()
+    monkeypatch.setattr(Refresher, "_wait_for_versions", overtaken)
+    Refresher(context, threads=1).run()
     assert context.store.aip_version() == 1
 
 
@@ -123,7 +123,7 @@ def test_what_is_left_to_refresh_counts_none_that_were_replaced() -> None:
     for version in range(2):
         commit_policies(context, version)
     assert run_state(context, {})["aip_refreshes"] == 3  # version -1 of the AIPs, and four to come
-    with running(context, GsSampler(context, threads=1).run):
+    with running(context, Refresher(context, threads=1).run):
         assert eventually(lambda: context.store.aip_version() == 1)
         # One of the two that were due replaced the other; two are still to come
         assert run_state(context, {})["aip_refreshes"] == 1 + 2

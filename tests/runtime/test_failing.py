@@ -21,14 +21,14 @@ from dials_async.errors import (
     UsageError,
 )
 from dials_async.evaluation.evaluator import Evaluator
-from dials_async.influence.sampler import GsSampler
+from dials_async.influence.refresher import Refresher
 from dials_async.learning.learner import GroupLearner
 from dials_async.rollout.worker import RolloutWorker
 from dials_async.run_context import RunContext
+from dials_async.run_folder import locked
 from dials_async.runtime import files, training
 from dials_async.runtime.embedded import EmbeddedRun
 from dials_async.runtime.files import has_checkpoint
-from dials_async.runtime.folder import locked
 from tests.runtime.small import session, small_config
 
 
@@ -37,7 +37,7 @@ from tests.runtime.small import session, small_config
     [
         (RolloutWorker, "_simulate", "worker-0"),
         (GroupLearner, "_learn", "learner-[01]"),
-        (GsSampler, "_refresh", "gs-sampler"),
+        (Refresher, "_refresh", "gs-sampler"),
         (Evaluator, "_evaluate", "evaluator"),
     ],
 )
@@ -117,7 +117,7 @@ def test_an_error_while_watching_leaves_no_thread_behind(tmp_path: Path) -> None
     run.start()
     with pytest.raises(OSError, match="no space left"):
         run.wait(watch)
-    names = {part.name for part in run._parts}
+    names = {part.name for part in run._threads}
     assert [thread.name for thread in threading.enumerate() if thread.name in names] == []
 
 

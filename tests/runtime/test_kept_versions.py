@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dials_async.evaluation.evaluator import Evaluator
-from dials_async.influence.sampler import GsSampler
+from dials_async.influence.refresher import Refresher
 from dials_async.runtime import embedded
 from dials_async.store.base import GroupState
 from dials_async.store.memory import MemoryStore
@@ -70,7 +70,7 @@ def test_the_kept_versions_are_bounded(
     if slow in ("evaluator", "both"):
         late(Evaluator, "_evaluate", 0.2)
     if slow in ("sampler", "both"):
-        late(GsSampler, "_refresh", 0.4)
+        late(Refresher, "_refresh", 0.4)
     monkeypatch.setattr(CountingStore, "most", 0)
     monkeypatch.setattr(embedded, "MemoryStore", CountingStore)
     # When a run is trained to its end

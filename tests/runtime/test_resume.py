@@ -17,9 +17,9 @@ from dials_async.config import Config
 from dials_async.errors import CheckpointError, ConfigError
 from dials_async.evaluation.evaluator import Evaluator
 from dials_async.learning.learner import GroupLearner
+from dials_async.run_folder import create_run, read_config
 from dials_async.runtime import training
 from dials_async.runtime.embedded import EmbeddedRun
-from dials_async.runtime.folder import create_run, read_config
 from dials_async.runtime.results import weights_sha256
 from tests.runtime.small import (
     DEADLINE_S,

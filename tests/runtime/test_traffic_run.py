@@ -13,8 +13,8 @@ import pytest
 
 from dials_async.domains.traffic.processes import MAX_RESTARTS, POOL
 from dials_async.errors import ConfigError
+from dials_async.run_folder import create_run, read_config
 from dials_async.runtime.embedded import EmbeddedRun
-from dials_async.runtime.folder import create_run, read_config
 from dials_async.runtime.results import weights_sha256
 from dials_async.runtime.training import QUIETLY, resume, train
 from tests.processes import sumo_children

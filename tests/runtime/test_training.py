@@ -9,8 +9,8 @@ import pytest
 from dials_async.clock import EVALUATION
 from dials_async.evaluation.evaluator import Evaluator
 from dials_async.learning.tally import lag_counts
+from dials_async.run_folder import read_config
 from dials_async.runtime.embedded import EmbeddedRun
-from dials_async.runtime.folder import read_config
 from dials_async.runtime.results import weights_sha256
 from dials_async.runtime.training import Outcome
 from tests.runtime.small import evaluations, small_config, train_to_the_end

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dials_async.atomic import write_atomically
 from dials_async.config import Config, config_from_dict
 from dials_async.errors import ConfigError, RunExistsError, RunNotFoundError, UsageError
 from dials_async.locking import lock
@@ -71,7 +72,7 @@ def create_run(name: str, config: Config) -> Path:
         ) from None
     except OSError as error:
         raise UsageError(f"cannot write to {folder.parent}: {error.strerror or error}") from error
-    write_atomically(folder / CONFIG, config.to_toml())
+    write_file(folder / CONFIG, config.to_toml())
     return folder
 
 
@@ -110,19 +111,17 @@ def read_config(folder: Path) -> Config:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
     """Write a whole file or leave the old one: a reader never sees half. Raises UsageError."""
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_atomically(path, text)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as readable JSON."""
-    write_atomically(path, json.dumps(value, indent=2) + "\n")
+    write_file(path, json.dumps(value, indent=2) + "\n")
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -132,7 +131,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     writer.writerow(columns)
     for row in rows:
         writer.writerow(["" if row.get(column) is None else _cell(row[column]) for column in columns])
-    write_atomically(path, text.getvalue())
+    write_file(path, text.getvalue())
 
 
 def _cell(value: Any) -> Any:
