@@ -274,6 +274,8 @@ def _step_back() -> None:
     os.nice(NICENESS)
     # Where Linux groups processes by session (honcho gives each its own), niceness counts within the group
     # alone: the evaluator would get as much of a core as both threads of a refresh. The group has its own.
+    if os.getsid(0) != os.getpid():  # a terminal's, with whatever else was started there
+        return
     with suppress(OSError), open("/proc/self/autogroup", "w", encoding="ascii") as file:
         file.write(str(NICENESS))
 

@@ -1,5 +1,6 @@
 """What the user of a domain with a mistake sees: one line that names it, and a name that is free again."""
 
+import json
 from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -153,3 +154,23 @@ def test_sizes_that_cannot_be_are_refused_before_anything_is_made(
     assert result.exit_code == 2
     assert result.stderr == "dials: domain 'faulty': n_agents = 0: must be a whole number from 1\n"
     assert not runs_folder.exists()
+
+
+@pytest.mark.parametrize("part", ["rollout", "learn", "aip", "gs"])
+@pytest.mark.usefixtures("wrong")
+def test_any_domain_can_be_measured(part: str, dials: Dials) -> None:
+    options = ("--preset", "faulty.toml", "--envs", "2", "--repeats", "1", "--set", "aip.gs_steps=20")
+    result = dials("bench", part, *options, "--set", "aip.epochs=1", "--json")
+    assert result.exit_code == 0, result.output
+    measured = json.loads(result.stdout)
+    assert (measured["domain"], measured["agents"], measured["envs"]) == ("faulty", 3, 2)
+    assert measured["median"] > 0
+
+
+@pytest.mark.usefixtures("wrong")
+def test_only_grids_come_in_other_sizes(dials: Dials) -> None:
+    result = dials("bench", "gs", "--preset", "faulty.toml", "--agents", "9")
+    assert result.exit_code == 2
+    assert result.stderr == "dials: --agents: the domain 'faulty' has no option 'side'; use --set\n"
+    result = dials("bench", "gs", "--preset", "warehouse-4", "--agents", "8")
+    assert result.stderr == "dials: --agents 8: our grids have a square number of agents\n"

@@ -1,6 +1,7 @@
 """Instruments of one process show what they are given, when they are read."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from dials_async.learning.progress import LearningProgress
 from dials_async.learning.settings import HEALTH
 from dials_async.metrics.instruments import Metrics
-from dials_async.metrics.phases import PhaseTimer
+from dials_async.metrics.phases import PHASES, Busy, PhaseTimer
 from dials_async.store.base import GroupState
 from tests.messaging.examples import make_experience
 
@@ -31,6 +32,38 @@ def test_a_phase_counts_while_it_runs() -> None:
     assert done is not None
     assert done >= running
     assert value(metrics, "dials_phase_seconds_total", phase="learn") == 0
+
+
+def test_waiting_is_busy_and_no_cpu_time() -> None:
+    clock = PhaseTimer()
+    with clock("collect"):
+        time.sleep(0.02)
+    assert clock.seconds()["collect"] >= 0.02 > clock.cpu_seconds()["collect"]
+
+
+def test_what_a_pool_computes_is_cpu_time_of_the_phase_that_waits_for_it() -> None:
+    metrics, clock = Metrics(), PhaseTimer()
+    metrics.count_phases(clock)
+
+    def compute(seconds: float) -> str:
+        start = time.thread_time()
+        while time.thread_time() - start < seconds:
+            pass
+        return "done"
+
+    with ThreadPoolExecutor(2) as pool, clock("aip"):
+        jobs = [clock.on(pool, "aip").submit(compute, 0.02) for _ in range(2)]
+        assert [job.result() for job in jobs] == ["done", "done"]
+    assert clock.cpu_seconds()["aip"] >= 0.04
+    assert value(metrics, "dials_phase_cpu_seconds_total", phase="aip") == clock.cpu_seconds()["aip"]
+
+
+def test_earlier_sessions_are_added() -> None:
+    clock = PhaseTimer()
+    clock.add(Busy({"aip": 2.0, "of another release": 1.0}, {"aip": 1.0}))
+    assert clock.busy() == Busy(
+        {**dict.fromkeys(PHASES, 0.0), "aip": 2.0}, {**dict.fromkeys(PHASES, 0.0), "aip": 1.0}
+    )
 
 
 class Way:

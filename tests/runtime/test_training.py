@@ -46,6 +46,8 @@ def test_the_summary_has_every_field_of_the_design(finished: Outcome) -> None:
     assert summary["agent_steps_per_second"] == pytest.approx(25600 / summary["wall_seconds"], rel=1e-2)
     assert set(summary["seconds"]) == {"collect", "aip", "rollout", "learn", "evaluate"}
     assert min(summary["seconds"].values()) > 0
+    assert set(summary["cpu_seconds"]) == set(summary["seconds"])
+    assert min(summary["cpu_seconds"].values()) > 0
     assert 0 <= summary["final_return_mean"] <= 20
     assert summary["final_return_se"] > 0
     assert summary["eval_episodes"] == 4
