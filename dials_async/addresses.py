@@ -2,11 +2,18 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from dials_async.errors import ConfigError
 
 AMQP_VARIABLE, REDIS_VARIABLE = "DIALS_AMQP_URL", "DIALS_REDIS_URL"
+
+#: In the folder of a private server: the URL that leads to it, password and all, for its owner's eyes alone.
+PRIVATE_URL = "url"
+
+#: Who we are to a private RabbitMQ.
+PRIVATE_USER = "dials"
 
 # Not DIALS_..._PORT: Kubernetes sets that to a URL where a Service is called dials-redis, say.
 _AMQP_PORT, REDIS_PORT_VARIABLE = "DIALS_PORT_AMQP", "DIALS_PORT_REDIS"
@@ -22,23 +29,45 @@ _FORMER = {
 
 
 def amqp_url() -> str:
-    """$DIALS_AMQP_URL, ``amqp[s]://user:password@host:port/vhost``; without it RabbitMQ's default, here.
+    """$DIALS_AMQP_URL, ``amqp[s]://user:password@host:port/vhost``; without it the private RabbitMQ's.
 
-    Raises ConfigError.
+    RabbitMQ's own default, on loopback, if there is no private one. Raises ConfigError.
     """
     return _from_environment(
-        AMQP_VARIABLE, lambda: f"amqp://guest:guest@127.0.0.1:{amqp_port()}/%2F", ("amqp", "amqps")
+        AMQP_VARIABLE,
+        lambda: _private_url("rabbitmq", _AMQP_PORT) or f"amqp://guest:guest@127.0.0.1:{amqp_port()}/%2F",
+        ("amqp", "amqps"),
     )
 
 
 def redis_url() -> str:
-    """$DIALS_REDIS_URL, ``redis[s]://user:password@host:port/number``; without it Redis' default, here.
+    """$DIALS_REDIS_URL, ``redis[s]://user:password@host:port/number``; without it the private Redis'.
 
-    Raises ConfigError.
+    Redis' own default, on loopback, if there is no private one. Raises ConfigError.
     """
     return _from_environment(
-        REDIS_VARIABLE, lambda: f"redis://127.0.0.1:{redis_port()}/0", ("redis", "rediss")
+        REDIS_VARIABLE,
+        lambda: _private_url("redis", REDIS_PORT_VARIABLE) or f"redis://127.0.0.1:{redis_port()}/0",
+        ("redis", "rediss"),
     )
+
+
+def private_folder(kind: str) -> Path:
+    """Where the private server ``kind`` of $DIALS_RUNS has its data, and the way to it (PRIVATE_URL)."""
+    return Path(os.environ.get("DIALS_RUNS", "runs")) / ".servers" / kind
+
+
+def _private_url(kind: str, port_variable: str) -> str | None:
+    """The way to the private server of this user, on the port that is asked for; None if there is none."""
+    try:
+        url = (private_folder(kind) / PRIVATE_URL).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    if os.environ.get(port_variable):
+        login, _, place = url.rpartition("@")
+        path = place.partition("/")[2]
+        return f"{login}@127.0.0.1:{_port(port_variable, 0)}/{path}" if login else None
+    return url
 
 
 def amqp_port() -> int:

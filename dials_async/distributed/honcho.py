@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 
 import dials_async
-from dials_async.addresses import AMQP_VARIABLE, REDIS_VARIABLE
+from dials_async.addresses import AMQP_VARIABLE, PRIVATE_USER, REDIS_VARIABLE
 from dials_async.config import Config
 from dials_async.errors import ServerError
-from dials_async.servers.private import PrivateServer, lasting_port
+from dials_async.servers.private import PrivateServer, lasting_port, password_in
 from dials_async.servers.prometheus import PrometheusServer
 from dials_async.servers.rabbitmq import RabbitServer
 from dials_async.servers.redis import RedisServer
@@ -57,10 +57,16 @@ class Honcho:
         for _ in range(4):
             ports.append(lasting_port(*ports))
         data = self.folder / "runs" / ".servers"
-        rabbitmq = RabbitServer(data / "rabbitmq", ports[0], metrics_port=ports[3])
+        rabbitmq = RabbitServer(
+            data / "rabbitmq",
+            ports[0],
+            user=PRIVATE_USER,
+            password=password_in(data / "rabbitmq"),
+            metrics_port=ports[3],
+        )
         self._servers: dict[str, PrivateServer] = {
             "rabbitmq": rabbitmq,
-            "redis": RedisServer(data / "redis", ports[1]),
+            "redis": RedisServer(data / "redis", ports[1], password_in(data / "redis")),
             "prometheus": PrometheusServer(data / "prometheus", ports[2]),
         }
         preset = self.folder / f"{run}.toml"

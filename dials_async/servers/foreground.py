@@ -12,9 +12,12 @@ from pathlib import Path
 
 from dials_async.addresses import (
     AMQP_VARIABLE,
+    PRIVATE_URL,
+    PRIVATE_USER,
     REDIS_VARIABLE,
     amqp_metrics_port,
     amqp_port,
+    private_folder,
     prometheus_port,
     redis_port,
     without_password,
@@ -22,7 +25,7 @@ from dials_async.addresses import (
 from dials_async.errors import DialsError, ServerError
 from dials_async.locking import lock
 from dials_async.metrics.targets import register
-from dials_async.servers.private import HOST, PrivateServer, require_free_port
+from dials_async.servers.private import HOST, PrivateServer, password_in, require_free_port
 from dials_async.servers.prometheus import PrometheusServer
 from dials_async.servers.rabbitmq import RabbitServer
 from dials_async.servers.redis import RedisServer
@@ -66,16 +69,24 @@ def run_in_foreground(kind: str, folder: Path | None) -> int:
 
 def private_server(kind: str, folder: Path | None = None) -> PrivateServer:
     """The server that ``honcho start`` uses: its folder under runs/, its port from the environment."""
-    folder = folder or Path(os.environ.get("DIALS_RUNS", "runs")) / ".servers" / kind
-    if kind == "rabbitmq":
-        return RabbitServer(folder, amqp_port(), metrics_port=amqp_metrics_port())
+    folder = folder or private_folder(kind)
+    if kind == "prometheus":
+        return PrometheusServer(folder, prometheus_port())
+    password = _password(folder)
     if kind == "redis":
-        return RedisServer(folder, redis_port())
-    return PrometheusServer(folder, prometheus_port())
+        return RedisServer(folder, redis_port(), password)
+    user, password = (PRIVATE_USER, password) if password else ("guest", "guest")
+    return RabbitServer(folder, amqp_port(), user=user, password=password, metrics_port=amqp_metrics_port())
+
+
+def _password(folder: Path) -> str | None:
+    """Of the server in ``folder``; None where its data are older than passwords, and know of none."""
+    older = folder.is_dir() and not (folder / "password").exists() and any(folder.iterdir())
+    return None if older else password_in(folder)
 
 
 def _run(kind: str, server: PrivateServer) -> int:
-    server.folder.mkdir(parents=True, exist_ok=True)
+    server.make_folder()
     try:
         lock(server.folder)  # held as long as this process lives
     except BlockingIOError:
@@ -84,6 +95,8 @@ def _run(kind: str, server: PrivateServer) -> int:
         ) from None
     metrics_port = _metrics_port(server)
     command = server.command()
+    if kind in _URLS:
+        _publish(server)
     _say(f"{kind} on {HOST}:{server.port}, data in {server.folder}")
     shell = ("/bin/sh", "-c", _INTO_LOG, "sh", str(server.log), *command.argv)
     with _target(kind, metrics_port):
@@ -96,6 +109,15 @@ def _run(kind: str, server: PrivateServer) -> int:
         )
     server.after_stop()
     return code
+
+
+def _publish(server: PrivateServer) -> None:
+    """Leave the way to the server where this user's commands find it, and nobody else's."""
+    path = server.folder / PRIVATE_URL
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(server.url)
 
 
 def _metrics_port(server: PrivateServer) -> int | None:

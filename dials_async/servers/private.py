@@ -26,6 +26,10 @@ START_S = 120.0
 STOP_S = 20.0
 
 
+#: In the folder of a private server; only its owner may read it.
+_PASSWORD = "password"
+
+
 @dataclass(frozen=True)
 class Command:
     """How to run a server in the foreground."""
@@ -44,6 +48,11 @@ class PrivateServer(ABC):
         self.folder = folder.resolve()
         self.port = port
         self.process: subprocess.Popen[bytes] | None = None
+
+    def make_folder(self) -> None:
+        """Make the folder, for this user alone: what is in it is what the server knows."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
 
     @property
     @abstractmethod
@@ -71,6 +80,7 @@ class PrivateServer(ABC):
 
     def start(self) -> None:
         """Run it as a child and wait until it answers. Raises ServerError, with the end of its log."""
+        self.make_folder()
         command = self.command()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -124,6 +134,17 @@ class PrivateServer(ABC):
             return f"see {self.log}"
         said = [line.strip() for line in lines if line.strip()]
         return f"{said[-1]} (more in {self.log})" if said else f"its log {self.log} is empty"
+
+
+def password_in(folder: Path) -> str:
+    """The password of the private server in ``folder``; drawn and kept there if there is none yet."""
+    path = folder / _PASSWORD
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(secrets.token_urlsafe(24))
+    return path.read_text(encoding="ascii")
 
 
 def lasting_port(*taken: int) -> int:

@@ -90,6 +90,7 @@ class RabbitServer(PrivateServer):
         require_free_port(self.host, self.port, "RabbitMQ")
         if self.metrics_port is not None:
             require_free_port(HOST, self.metrics_port, "RabbitMQ's metrics")  # it would not start
+        self.make_folder()
         home = self.folder / "home"
         home.mkdir(parents=True, exist_ok=True)
         dist_port, epmd_port = self._ports()

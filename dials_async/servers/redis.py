@@ -69,7 +69,7 @@ class RedisServer(PrivateServer):
         text = _CONFIGURATION.format(host=self.host, port=self.port, folder=_quoted(str(self.folder)))
         if self.password:
             text += f"requirepass {_quoted(self.password)}\n"
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.make_folder()
         path = self.folder / "redis.conf"
         path.touch(mode=0o600)  # before the password is in it; and not in the arguments, which `ps` shows
         path.write_text(text, encoding="utf-8")

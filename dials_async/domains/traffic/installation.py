@@ -56,4 +56,19 @@ def find_sumo(wanted_version: str = SUMO_VERSION) -> Installation:
             f"version: {_HOW_TO_INSTALL}; or accept it with --set domain.sumo_version={number}, "
             f"after a look at 'dials validate traffic --sumo-version {number}'"
         )
+    _require_its_libraries(home, number)
     return Installation(home, number)
+
+
+def _require_its_libraries(home: Path, number: str) -> None:
+    """Raise SimulatorError if traci or libsumo are those of another SUMO, which PYTHONPATH may lead to."""
+    for name in ("traci", "libsumo"):
+        found = importlib.util.find_spec(name)
+        if found is None or found.origin is None:  # said where it is needed
+            continue
+        place = Path(found.origin).resolve().parent
+        if place.parent != home.resolve().parent:
+            raise SimulatorError(
+                f"{name} is found in {place}, which is not of the SUMO {number} in {home}: results change "
+                "with the version; take that folder out of PYTHONPATH (SUMO_HOME needs no entry there)"
+            )

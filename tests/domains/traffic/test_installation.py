@@ -25,7 +25,7 @@ def pretend_home(monkeypatch: pytest.MonkeyPatch, home: Path | None) -> None:
 
     def find(name: str, package: str | None = None) -> importlib.machinery.ModuleSpec | None:
         if name != "sumo":
-            return real(name, package)
+            return None if name in ("traci", "libsumo") else real(name, package)
         if home is None:
             return None
         spec = importlib.machinery.ModuleSpec("sumo", None, is_package=True)
@@ -123,3 +123,18 @@ def test_no_sumo_at_an_address(unused_port: int) -> None:
     domain = Traffic(interface="traci", address=f"127.0.0.1:{unused_port}")
     with pytest.raises(SimulatorError, match=r"no SUMO answers at 127\.0\.0\.1"):
         domain.make_global(1).reset(np.array([1], dtype=np.uint64))
+
+
+@pytest.mark.parametrize("name", ["traci", "libsumo"])
+def test_a_library_of_another_sumo_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older SUMOs tell people to put their tools on PYTHONPATH."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    find_sumo.cache_clear()
+    with pytest.raises(SimulatorError, match=rf"{name} is found in {tmp_path}.*out of PYTHONPATH"):
+        find_sumo()
+    find_sumo.cache_clear()
