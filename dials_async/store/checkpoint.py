@@ -7,6 +7,7 @@ process writes to a folder.
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,11 +161,20 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     if state["format"] != FORMAT:
         raise CheckpointError(
             f"{path} has format {state['format']}, this version of dials-async reads {FORMAT}: "
-            "go on with the version that began the run, or start another run"
+            f"go on with the version that began the run{_version_of(state)}, or start another run"
         )
     for array in arrays.values():
         array.flags.writeable = False
     return arrays, state
+
+
+def _version_of(state: dict[str, Any]) -> str:
+    """Which version that was, by the first who took part; "" where another format has no such record."""
+    records = state.get("records")
+    rows = records.get("participants") if isinstance(records, dict) else None
+    first = rows[0] if isinstance(rows, list) and rows else None
+    found = re.search(r'"code": "([^"\\]*)"', first) if isinstance(first, str) else None
+    return f" (dials-async {found.group(1)})" if found else ""
 
 
 def _digest(arrays: Arrays, text: str) -> str:
