@@ -1,4 +1,4 @@
-"""A few steps of all that a domain makes, before kernels are compiled for it: a mistake is found at once.
+"""An episode of all that a domain makes, before kernels are compiled for it: a mistake is found at once.
 
 Also what a run wants only at its end, scripted policies and the drawing, is tried here.
 """
@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from dials_async.domains.checked import CheckedDomain
 from dials_async.report.scene import validate_scene
 
-#: Steps of a rehearsal; of one episode at the most.
+#: Steps of a simulator in a process of its own, which may be slow; of any other a whole episode.
 STEPS = 20
 
 
 def rehearse(domain: CheckedDomain, with_local: bool) -> None:
     """Step GS, LS (if ``with_local``) and scripted policies, and draw. Raises DomainError, UsageError."""
     rng = np.random.Generator(np.random.PCG64(1))
-    steps = min(STEPS, domain.episode_steps)
-    n_envs = 2 if domain.global_envs is None else 1
+    beside = domain.global_envs is not None
+    steps = min(STEPS, domain.episode_steps) if beside else domain.episode_steps
+    n_envs = 1 if beside else 2
     n_actions = domain.n_actions()
     recorder = domain.recorder()
     with closing(domain.make_global(n_envs)) as simulator:
