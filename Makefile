@@ -3,14 +3,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
+# Side by side; tests that share something costly in one process (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 
-.PHONY: help demo test services sumo browser lint bench pictures clean
+.PHONY: help demo test quick services sumo browser lint bench pictures clean
 
 help:
 	@echo "make demo    train 4 warehouse robots and write runs/$(DEMO)/report.html (first time: about two minutes, then under one)"
 	@echo "make services  install RabbitMQ, Redis and Prometheus where they are missing (Debian, Ubuntu), for 'honcho start'"
 	@echo "make sumo    install SUMO, for the traffic presets"
-	@echo "make test    the whole test suite (39 minutes with all it installs)"
+	@echo "make test    ruff, mypy and the whole test suite (a quarter of an hour on two cores, with all it installs)"
+	@echo "make quick   the tests without a server, a browser or a run (a minute on two cores)"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make bench   throughput of this machine"
 	@echo "make pictures  take README's pictures of pages again (docs/images/)"
@@ -46,9 +49,13 @@ browser:
 	@sh scripts/browser.sh
 
 test: .venv/.installed-dev services sumo browser
-	@echo "Running ruff, mypy and the whole test suite: over half an hour on two cores."
+	@echo "Running ruff, mypy and the whole test suite: about a quarter of an hour on two cores."
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/dials warmup warehouse-4 traffic-4
+	@$(PYTEST)
+
+quick: .venv/.installed-dev
+	@$(PYTEST) -q -m "not (server or browser or run or compiles)"
 
 lint: .venv/.installed-dev
 	@$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from dials_async.servers.redis import RedisServer
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def redis_server(servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Shared and never flushed: each test uses names of its own. Without redis-server it fails, no skip."""
     # With a password nobody can take it for the server of another run of the tests.
     server = RedisServer(tmp_path_factory.mktemp("redis"), lasting_port(), password="for tests: /@%#")

@@ -14,10 +14,16 @@ Dials = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)
-def runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DIALS_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
+
+
+@pytest.fixture
+def runs_folder(elsewhere: Path, whole_runs: None) -> Path:
+    """Where the runs of a test are that trains."""
+    return elsewhere
 
 
 @pytest.fixture
@@ -31,7 +37,7 @@ def dials() -> Dials:
 
 
 @pytest.fixture(scope="session")
-def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_runs(whole_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs folder with the finished runs "one" and "two"; to be read only, but for reports."""
     folder = tmp_path_factory.mktemp("two-runs")
     with pytest.MonkeyPatch.context() as patch:

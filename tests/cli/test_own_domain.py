@@ -144,7 +144,7 @@ def test_the_name_of_a_run_that_failed_at_its_start_is_free(
 
 
 def test_sizes_that_cannot_be_are_refused_before_anything_is_made(
-    wrong: dict[str, Any],  # noqa: ARG001
+    wrong: dict[str, Any],
     dials: Dials,
     runs_folder: Path,
     monkeypatch: pytest.MonkeyPatch,

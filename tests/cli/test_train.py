@@ -46,7 +46,9 @@ def test_a_dashboard_on_a_taken_port_is_refused_and_its_option_is_named(dials: D
 
 
 @pytest.mark.parametrize(("host", "warnings"), [("0.0.0.0", 1), ("127.0.0.1", 0)])
-def test_a_dashboard_that_others_can_reach_is_warned_of(host: str, warnings: int, dials: Dials) -> None:
+def test_a_dashboard_that_others_can_reach_is_warned_of(
+    host: str, warnings: int, dials: Dials, runs_folder: Path
+) -> None:
     result = dials("train", "warehouse-4", "--dashboard", f"{host}:0", "--steps", "3200", *OPTIONS)
     assert result.exit_code == 0
     *before, address = result.stderr.splitlines()
@@ -190,7 +192,9 @@ def test_a_read_only_runs_folder_is_refused(dials: Dials, read_only_runs: Path) 
     assert result.stderr == f"dials: cannot write to {read_only_runs}: Permission denied\n"
 
 
-def test_a_failing_thread_is_one_line_and_exit_code_1(dials: Dials, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_thread_is_one_line_and_exit_code_1(
+    dials: Dials, monkeypatch: pytest.MonkeyPatch, runs_folder: Path
+) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("boom")
 

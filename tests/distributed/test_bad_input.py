@@ -1,12 +1,11 @@
 """Whatever is in the queues: bad messages become dead letters with a reason, and nothing else changes."""
 
+import random
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pika
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from dials_async.distributed.create import create
 from dials_async.errors import QueueFullError
@@ -57,63 +56,66 @@ def good_experience(context: RunContext, agent: int) -> bytes:
     return encode_experience(message)
 
 
-def forgery(data: st.DataObject, good: bytes, experience: bool) -> bytes:
+def forgery(chance: random.Random, good: bytes, experience: bool) -> bytes:
     """Well-formed, and of this run in all but one field, which only who knows the run finds wrong."""
-    others: dict[str, st.SearchStrategy[object]] = {
-        "run": st.text("abc", min_size=1, max_size=9),
-        "life": st.integers(0, 2**64 - 1).map("{:016x}".format),
-        "configuration": st.integers(0, 2**64 - 1).map("{:016x}".format),
-        "numerics": st.integers(0, 2**64 - 1).map("{:016x}".format),
+
+    def number(low: int, high: int = 10**6) -> int:
+        return chance.randint(low, high)
+
+    def array(low: float, high: float) -> bytes:
+        return np.full(800, chance.uniform(low, high), np.float32).tobytes()
+
+    others: dict[str, object] = {
+        "run": "".join(chance.choice("abc") for _ in range(number(1, 9))),
+        **{name: f"{chance.getrandbits(64):016x}" for name in ("life", "configuration", "numerics")},
     }
     if experience:
-        large = st.one_of(st.floats(1.01, 1e30), st.floats(-1e30, -1.01))
         others |= {
-            "policy_version": st.integers(1, 10**6),
-            "aip_version": st.one_of(st.just(0), st.integers(2, 10**6)),
-            "task_id": st.integers(1, 10**6).map("ials/g0/u0/t{}".format),
-            "rewards": large.map(lambda value: np.full(800, value, np.float32).tobytes()),
-            "log_probs": st.floats(-1e30, -200.0).map(lambda v: np.full(800, v, np.float32).tobytes()),
+            "policy_version": number(1),
+            "aip_version": chance.choice([0, number(2)]),
+            "task_id": f"ials/g0/u0/t{number(1)}",
+            "rewards": chance.choice([array(1.01, 9.0), array(-9.0, -1.01), array(1e3, 1e30)]),
+            "log_probs": array(-1e30, -200.0),
         }
     else:
-        others |= {"index": st.integers(2, 10**4), "update": st.integers(4, 10**6)}
-    field = data.draw(st.sampled_from(sorted(others)))
-    return resealed(good, **{field: data.draw(others[field])})
+        others |= {"index": number(2), "update": number(4), "episodes": number(9, 99)}
+    field = chance.choice(sorted(others))
+    return resealed(good, **{field: others[field]})
 
 
 def bad_bodies(good: bytes, array: str | None, count: int) -> list[bytes]:
     """Garbage, truncated, flipped, of another schema, forged, and, of experience, of wrong shape and NaN."""
-    found: list[bytes] = []
-    texts = st.one_of(st.integers(-5, 10**6), st.text(max_size=9), st.none(), st.binary(max_size=9))
+    chance = random.Random(len(good))
 
-    @settings(max_examples=count, suppress_health_check=list(HealthCheck), database=None)
-    @given(st.data())
-    def collect(data: st.DataObject) -> None:
-        kind = data.draw(st.integers(0, 8 if array else 6))
+    def schema() -> object:
+        text = "".join(chr(chance.choice([chance.randrange(128), 0xE9, 0x2603])) for _ in range(9))
+        return chance.choice([chance.randint(-5, 10**6), text, "", None, chance.randbytes(9)])
+
+    def make() -> bytes:
+        kind = chance.randint(0, 8 if array else 6)
         if kind == 0:
-            body = data.draw(st.binary(max_size=300))
-        elif kind == 1:
-            body = good[: data.draw(st.integers(0, len(good) - 1))]
-        elif kind == 2:
-            at = data.draw(st.integers(0, len(good) - 1))
-            body = good[:at] + bytes([good[at] ^ data.draw(st.integers(1, 255))]) + good[at + 1 :]
-        elif kind == 3:
-            body = resealed(good, schema=data.draw(texts.filter(lambda value: value != SCHEMA_VERSION)))
-        elif kind == 4:
-            field = data.draw(st.sampled_from(["run", "update", "index"]))
-            body = resealed(good, **{field: data.draw(st.one_of(st.none(), st.just("x\n"), st.just(-3)))})
-        elif kind < 7:
-            body = forgery(data, good, experience=array is not None)
-        elif kind == 7:
-            body = resealed(good, rewards=bytes(4 * data.draw(st.integers(0, 799))))
-        else:
-            values = np.ones(800, np.float32)
-            values[data.draw(st.integers(0, 799))] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
-            body = resealed(good, **{data.draw(st.sampled_from(["rewards", "log_probs"])): values.tobytes()})
-        found.append(body)
+            return chance.randbytes(chance.choice([0, 1, chance.randint(2, 300)]))
+        if kind == 1:
+            return good[: chance.randrange(len(good))]
+        if kind == 2:
+            at = chance.randrange(len(good))
+            return good[:at] + bytes([good[at] ^ chance.randint(1, 255)]) + good[at + 1 :]
+        if kind == 3:
+            while (other := schema()) == SCHEMA_VERSION:
+                pass
+            return resealed(good, schema=other)
+        if kind == 4:
+            field = chance.choice(["run", "update", "index"])
+            return resealed(good, **{field: chance.choice([None, "x\n", -3])})
+        if kind in (5, 6):
+            return forgery(chance, good, experience=array is not None)
+        if kind == 7:
+            return resealed(good, rewards=bytes(4 * chance.randrange(800)))
+        values = np.ones(800, np.float32)
+        values[chance.randrange(800)] = chance.choice([np.nan, np.inf, -np.inf])
+        return resealed(good, **{chance.choice(["rewards", "log_probs"]): values.tobytes()})
 
-    while len(found) < count:
-        collect()
-    return found[:count]
+    return [make() for _ in range(count)]
 
 
 def publish_all(broker: Broker, queue: str, bodies: list[bytes], members: Fleet) -> None:

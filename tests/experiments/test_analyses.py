@@ -15,7 +15,7 @@ from tests.runtime.small import small_config
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(whole_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with two refreshes."""
     folder = tmp_path_factory.mktemp("analyses")
     with pytest.MonkeyPatch.context() as patch:

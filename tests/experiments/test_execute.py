@@ -29,7 +29,7 @@ def trial(seed: int = 1, *settings: str) -> Trial:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(whole_runs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of results; runs go beside it."""
     monkeypatch.setenv("DIALS_RUNS", str(tmp_path / "runs"))
     return tmp_path / "results"

@@ -1,6 +1,6 @@
 """The brokers that the contract tests run against. A new implementation joins FACTORIES."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 
 import pytest
@@ -21,7 +21,8 @@ def rabbitmq(request: pytest.FixtureRequest) -> AbstractContextManager[Broker]:
     return rabbit_broker(request.getfixturevalue("rabbitmq_server").url, patience_s=30.0)
 
 
-FACTORIES: list[Callable[[pytest.FixtureRequest], AbstractContextManager[Broker]]] = [memory, rabbitmq]
+# What a factory asks for while it runs marks no test: here the mark is given.
+FACTORIES = [memory, pytest.param(rabbitmq, marks=pytest.mark.server)]
 
 
 @pytest.fixture(params=FACTORIES, ids=lambda factory: factory.__name__)

@@ -35,7 +35,7 @@ RESTART_S = 180.0
 
 
 @pytest.fixture(scope="module")
-def private_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+def private_server(servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
     """For tests that kill it; with a user of its own."""
     folder = tmp_path_factory.mktemp("killed-rabbitmq")
     server = RabbitServer(folder, lasting_port(), user="me", password=PASSWORD)

@@ -40,7 +40,7 @@ PROJECT = Path(__file__).parents[2]
 EVERY_S = 2.0
 
 #: Never reached where all is well. Generous: on a busy machine every process starts and answers slowly.
-LONG_S = 300.0
+LONG_S = 600.0
 
 RUN = "watched"
 

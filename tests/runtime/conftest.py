@@ -10,14 +10,14 @@ from tests.runtime.small import small_config, train_to_the_end
 
 
 @pytest.fixture(autouse=True)
-def runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runs_folder(whole_runs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty runs folder for each test."""
     monkeypatch.setenv("DIALS_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> training.Outcome:
+def finished(whole_runs: None, tmp_path_factory: pytest.TempPathFactory) -> training.Outcome:
     """A finished small run with all its files; to be read only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIALS_RUNS", str(tmp_path_factory.mktemp("finished")))
@@ -25,6 +25,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> training.Outcome:
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedRun:
+def reference(whole_runs: None, tmp_path_factory: pytest.TempPathFactory) -> EmbeddedRun:
     """An undisturbed run of ``small_config()``."""
     return train_to_the_end(tmp_path_factory.mktemp("reference"), small_config())

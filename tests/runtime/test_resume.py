@@ -247,13 +247,13 @@ def test_a_run_without_any_good_checkpoint_is_refused() -> None:
 
 # --- Processes --------------------------------------------------------------------------------------------
 
-#: Long enough that a signal after the first checkpoint finds it at work: 80 updates of larger batches.
+#: Long enough that a signal after the first checkpoint finds it at work: 40 updates of larger batches.
 PROCESS = (
     *SMALL,
-    "run.steps=256000",
+    "run.steps=128000",
     "rollout.episodes_per_task=16",
-    "schedule.refresh_steps=100000",
-    "schedule.eval_steps=64000",
+    "schedule.refresh_steps=50000",
+    "schedule.eval_steps=32000",
     "runtime.checkpoint_seconds=0.2",
 )
 

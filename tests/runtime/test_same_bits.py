@@ -13,6 +13,8 @@ from pathlib import Path
 import llvmlite.binding as llvm
 import pytest
 
+from tests.other_processor import Kernels
+
 #: Some updates and two refreshes with each kind of network. Other weights mean other arithmetic: a change
 #: of the kernels, the seeds, the rules of a domain, or another SUMO. Then say so, and put the new hashes here
 #: and in README.md.
@@ -33,10 +35,8 @@ SHORT = (
     "schedule.final_eval_episodes=1",
 )
 
-#: Kernels of the oldest processors, and libraries that know of no newer ones.
-ELSEWHERE = {
-    "NUMBA_CPU_NAME": "x86-64-v3",
-    "NUMBA_CPU_FEATURES": "+avx,+avx2,+bmi,+bmi2,+f16c,+fma,+lzcnt,+movbe,+popcnt,+sse4.2",
+#: Libraries that know of no newer processors.
+OLD_LIBRARIES = {
     "OPENBLAS_CORETYPE": "Prescott",
     "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512_SKX",
     "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F",
@@ -70,9 +70,10 @@ def test_a_run_gives_the_same_weights_everywhere(settings: tuple[str, ...], tmp_
 )
 @pytest.mark.parametrize("settings", list(WEIGHTS)[1::2], ids=lambda settings: "-".join(settings[:2]))
 def test_other_processors_and_libraries_give_the_same_weights(
-    settings: tuple[str, ...], tmp_path: Path
+    settings: tuple[str, ...], tmp_path: Path, kernels_for_v3: Kernels
 ) -> None:
-    assert weights_of(settings, tmp_path, ELSEWHERE) == WEIGHTS[settings]
+    elsewhere = {**OLD_LIBRARIES, **kernels_for_v3.environment}
+    assert weights_of(settings, tmp_path, elsewhere) == WEIGHTS[settings]
 
 
 def test_a_processor_without_fused_multiply_add_is_refused_in_one_line(tmp_path: Path) -> None:

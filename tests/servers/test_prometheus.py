@@ -41,7 +41,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def server(runs: Path) -> Iterator[PrometheusServer]:
+def server(servers: None, runs: Path) -> Iterator[PrometheusServer]:
     server = PrometheusServer(runs / ".servers" / "prometheus", lasting_port(), interval_s=0.5)
     try:
         server.start()

@@ -27,7 +27,7 @@ SCRAPED = "/metrics/detailed?family=queue_coarse_metrics&family=queue_consumer_c
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[RabbitServer]:
+def server(servers: None, tmp_path: Path) -> Iterator[RabbitServer]:
     port = lasting_port()
     server = RabbitServer(tmp_path, port, metrics_port=lasting_port(port))
     try:

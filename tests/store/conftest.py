@@ -38,7 +38,8 @@ def redis(request: pytest.FixtureRequest) -> Iterator[MakeStore]:
         yield make
 
 
-FACTORIES = [memory, redis]
+# What a factory asks for while it runs marks no test: here the mark is given.
+FACTORIES = [memory, pytest.param(redis, marks=pytest.mark.server)]
 
 
 @pytest.fixture(params=FACTORIES, ids=lambda factory: factory.__name__)
@@ -73,7 +74,7 @@ def open_store(redis_server: RedisServer, run: str) -> Iterator[OpenStore]:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[RedisServer]:
+def own_server(servers: None, tmp_path: Path) -> Iterator[RedisServer]:
     """A server that a test may kill."""
     server = RedisServer(tmp_path / "a folder", lasting_port(), password='se"cret \\')
     server.start()
