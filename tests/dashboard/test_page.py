@@ -205,7 +205,7 @@ def test_a_run_from_before_there_were_live_news_is_shown_from_its_tables(
 
 
 def test_what_a_run_really_writes_is_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_page: Open, complaints: list[str]
+    whole_runs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_page: Open, complaints: list[str]
 ) -> None:
     monkeypatch.setenv("DIALS_RUNS", str(tmp_path))
     training.train("small", small_config(), "dials train ...", watching=training.QUIETLY)

@@ -10,6 +10,7 @@ from dials_async.servers.private import PrivateServer
 
 @pytest.fixture(autouse=True)
 def surroundings(
+    whole_runs: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     rabbitmq_server: PrivateServer,

@@ -176,7 +176,9 @@ def test_several_at_once_agree(cache: Path) -> None:
     assert json.loads(file.read_text())["mean"] == found[0].mean
 
 
-def test_a_second_run_measures_no_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_run_measures_no_baseline(
+    whole_runs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = train_to_the_end(tmp_path / "1", small_config())
 
     def measured_again(*_: object) -> None:

@@ -27,7 +27,9 @@ def finished(folder: Path, *settings: str) -> EmbeddedRun:
 
 
 @pytest.mark.parametrize(("refresh_steps", "refreshes"), [(3200, 1), (1600, 2), (800, 4), (10_000, 1)])
-def test_a_run_makes_as_many_refreshes_as_f_says(tmp_path: Path, refresh_steps: int, refreshes: int) -> None:
+def test_a_run_makes_as_many_refreshes_as_f_says(
+    whole_runs: None, tmp_path: Path, refresh_steps: int, refreshes: int
+) -> None:
     run = finished(tmp_path, f"schedule.refresh_steps={refresh_steps}")
     records = run.context.store.records("refreshes")
     assert [record["aip_version"] for record in records] == list(range(1, refreshes + 1))
@@ -35,14 +37,14 @@ def test_a_run_makes_as_many_refreshes_as_f_says(tmp_path: Path, refresh_steps: 
     assert run.context.store.aip_version() == refreshes
 
 
-def test_a_refresh_makes_the_aips_better_on_held_out_episodes(tmp_path: Path) -> None:
+def test_a_refresh_makes_the_aips_better_on_held_out_episodes(whole_runs: None, tmp_path: Path) -> None:
     run = finished(tmp_path, "aip.epochs=10")
     (record,) = run.context.store.records("refreshes")
     assert record["ce_before"] > 1.2  # nearly ln 4 = 1.386
     assert record["ce_after"] < 0.7 * record["ce_before"]
 
 
-def test_untrained_aips_are_used_and_never_trained(tmp_path: Path) -> None:
+def test_untrained_aips_are_used_and_never_trained(whole_runs: None, tmp_path: Path) -> None:
     run = finished(tmp_path, "run.simulator=untrained", "schedule.refresh_steps=800")
     store, (group,) = run.context.store, run.context.groups
     assert store.records("refreshes") == []
@@ -52,7 +54,7 @@ def test_untrained_aips_are_used_and_never_trained(tmp_path: Path) -> None:
     assert run.context.phases.seconds()["aip"] == run.context.phases.seconds()["collect"] == 0
 
 
-def test_training_on_the_gs_needs_no_aips(tmp_path: Path) -> None:
+def test_training_on_the_gs_needs_no_aips(whole_runs: None, tmp_path: Path) -> None:
     run = finished(tmp_path, "run.simulator=gs")
     assert run.context.store.records("refreshes") == []
     assert all(record["influence_ce_mean"] is None for record in run.context.store.records("evaluations"))

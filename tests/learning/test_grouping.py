@@ -8,6 +8,8 @@ import pytest
 from dials_async.runtime.embedded import EmbeddedRun
 from tests.rollout.contexts import small_config
 
+pytestmark = pytest.mark.usefixtures("whole_runs")
+
 
 def train(folder: Path, *settings: str) -> dict[int, tuple[bytes, bytes]]:
     """Weights of policy and AIP of every agent after a short run."""
@@ -34,7 +36,9 @@ def policy(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def together(policy: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, tuple[bytes, bytes]]:
+def together(
+    whole_runs: None, policy: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[int, tuple[bytes, bytes]]:
     """One group of all four agents, two refreshes of the AIPs."""
     return train(tmp_path_factory.mktemp("run"), policy, "schedule.refresh_steps=1600")
 

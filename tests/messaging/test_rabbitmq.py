@@ -398,7 +398,7 @@ def test_the_rabbitmq_broker_has_the_shape_of_the_port(other: RabbitBroker) -> N
     consumer.close()
 
 
-def test_the_server_can_be_started_again_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_the_server_can_be_started_again_and_leaves_nothing_behind(servers: None, tmp_path: Path) -> None:
     server = RabbitServer(tmp_path, lasting_port())
     try:
         server.start()

@@ -19,6 +19,9 @@ from dials_async.servers.rabbitmq import RabbitServer
 from dials_async.servers.redis import RedisServer
 
 
+pytestmark = pytest.mark.usefixtures("servers")
+
+
 @contextmanager
 def served(kind: str, runs: Path) -> Iterator[int]:
     """``dials server KIND`` as honcho starts it; the port it listens on."""

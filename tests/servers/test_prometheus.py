@@ -145,7 +145,9 @@ def test_the_configuration_is_valid_as_it_is_and_as_it_is_copied(runs: Path) -> 
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_wrong_configuration_is_said_with_the_end_of_its_log(runs: Path, tmp_path: Path) -> None:
+def test_a_wrong_configuration_is_said_with_the_end_of_its_log(
+    servers: None, runs: Path, tmp_path: Path
+) -> None:
     wrong = tmp_path / "wrong.yml"
     wrong.write_text("scrape_configs: [{job_name: a, scrape_everything: true}]\n")
     server = PrometheusServer(runs / ".servers" / "prometheus", lasting_port(), config=wrong)

@@ -108,7 +108,7 @@ def test_it_comes_back_with_its_metrics_after_a_crash(server: RabbitServer) -> N
     kept.close()
 
 
-def test_a_taken_port_costs_the_metrics_and_not_the_server(tmp_path: Path) -> None:
+def test_a_taken_port_costs_the_metrics_and_not_the_server(servers: None, tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
