@@ -16,7 +16,6 @@ from dials_async.domains.registry import make_domain
 from dials_async.errors import UsageError
 from dials_async.groups import Group, make_groups
 from dials_async.influence.training import train_aip
-from dials_async.kernels.bits import packed_size
 from dials_async.learning.backends import update_of
 from dials_async.learning.scratch import make_scratch
 from dials_async.learning.settings import HEALTH, make_settings
@@ -172,13 +171,13 @@ def _refresh(config: Config, domain: CheckedDomain, groups: Sequence[Group]) -> 
 
 
 def _train_aips(config: Config, group: Group, joint: JointEpisodes) -> Floats:
-    aips, n_bytes = group.initial_aips(1), packed_size(group.spec.dset_bits)
+    aips = group.initial_aips(1)
     for row in range(group.n_agents):
         train_aip(
             group.aip,
             group.spec.n_classes,
             aips[row],
-            np.ascontiguousarray(joint.by_group[group.index].observations[row, :, :-1, :n_bytes]),
+            group.dsets(joint.by_group[group.index].observations[row]),
             joint.influence[group.index][row],
             epochs=config.aip.epochs,
             patience=config.aip.patience,

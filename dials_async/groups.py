@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dials_async.config import Config
 from dials_async.domains.base import AgentSpec, Domain
 from dials_async.errors import StoreError
+from dials_async.kernels.bits import packed_size
 from dials_async.kernels.rng import seed64
 from dials_async.networks.initial import initial_parameters
 from dials_async.networks.layout import GRU, MLP, Shape, n_parameters
@@ -55,6 +56,13 @@ class Group:
     def actors(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
         """The actors' part of the group's weights, [agents, n_actor], contiguous."""
         return np.array(weights[:, : self.n_actor], order="C")  # the store's arrays are read-only
+
+    def dsets(self, observations: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The packed d-sets of an agent that are followed by a step, [episodes, steps, bytes], contiguous.
+
+        ``observations`` [episodes, steps + 1, bytes] are whole ones, the last of which nothing follows.
+        """
+        return np.ascontiguousarray(observations[:, :-1, : packed_size(self.spec.dset_bits)])
 
     def initial_weights(self, run_seed: int) -> NDArray[np.float32]:
         """Actors and critics of version 0, [agents, parameters]; functions of run seed and agent alone."""

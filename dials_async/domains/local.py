@@ -9,10 +9,13 @@ machine code can be cached (a kernel that takes functions as arguments could not
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numba.core import types
 from numba.extending import overload
+from numpy.typing import NDArray
 
-from dials_async.kernels.compile import LEAF_OPTIONS
+from dials_async.domains.base import LocalSimulator
+from dials_async.kernels.compile import LEAF_OPTIONS, jit
 
 #: Any: Numba's stubs know only some of its options.
 _OPTIONS: Any = LEAF_OPTIONS
@@ -80,3 +83,62 @@ def _overload_step(state, row, action, influence):  # type: ignore[no-untyped-de
     if function is None:
         return None
     return lambda state, row, action, influence: function(state, row, action, influence)  # noqa: PLW0108
+
+
+@jit
+def _reset_all(state: Any, seeds: NDArray[np.uint64]) -> None:
+    for row in range(seeds.shape[0]):
+        local_reset(state, row, seeds[row])
+
+
+@jit
+def _observe_all(state: Any, out: NDArray[np.uint8]) -> None:
+    for row in range(out.shape[0]):
+        local_observe(state, row, out[row])
+
+
+@jit
+def _step_all(
+    state: Any,
+    actions: NDArray[np.uint8],  # [rows]
+    influence: NDArray[np.uint8],  # [rows, n_sources]
+    rewards: NDArray[np.float32],  # [rows], out
+) -> None:
+    for row in range(actions.shape[0]):
+        rewards[row] = local_step(state, row, actions[row], influence[row])
+
+
+class CompiledLocal(LocalSimulator):
+    """A compiled LS that is stepped from Python: what the fused rollout does in one kernel, step by step."""
+
+    def __init__(self, state: Any, n_agents: int, n_envs: int, observation_bytes: int) -> None:
+        """``state`` is one that functions were registered for, of ``n_agents`` x ``n_envs`` rows."""
+        self.state = state
+        self._shape = (n_agents, n_envs)
+        self._packed = np.zeros((n_agents * n_envs, observation_bytes), dtype=np.uint8)
+
+    def reset(self, seeds: NDArray[np.uint64]) -> None:
+        """Start new episodes; ``seeds`` [agents, envs]."""
+        _reset_all(self.state, seeds.reshape(-1))
+
+    def observe(self) -> NDArray[np.uint8]:
+        """Packed observations, [agents, envs, bytes], valid until the next call."""
+        _observe_all(self.state, self._packed)
+        return self._packed.reshape(*self._shape, -1)
+
+    def step(self, actions: NDArray[np.uint8], influence: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Advance under ``actions`` [agents, envs] and ``influence`` [agents, envs, n_sources].
+
+        Returns rewards [agents, envs].
+        """
+        rewards = np.zeros(self._shape, dtype=np.float32)
+        _step_all(self.state, *by_row(actions, influence), rewards.reshape(-1))
+        return rewards
+
+
+def by_row(
+    actions: NDArray[np.uint8], influence: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Actions [rows] and influence [rows, n_sources] of [agents, envs, ...], as kernels take them."""
+    classes = np.ascontiguousarray(influence)
+    return np.ascontiguousarray(actions).reshape(-1), classes.reshape(-1, classes.shape[-1])

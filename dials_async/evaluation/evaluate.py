@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from dials_async.domains.base import Domain
 from dials_async.groups import Group
 from dials_async.influence.training import cross_entropy
-from dials_async.kernels.bits import packed_size
 from dials_async.kernels.ordered import mean, mean_of_rows, standard_error
 from dials_async.metrics.phases import PhaseTimer
 from dials_async.rollout.joint import JointEpisodes, run_joint
@@ -112,9 +111,8 @@ def _cross_entropies(
 ) -> NDArray[np.float64]:
     result = np.zeros(domain.n_agents)
     for k, group in enumerate(groups):
-        n_bytes = packed_size(group.spec.dset_bits)
         for row, agent in enumerate(group.agents):
-            dsets = np.ascontiguousarray(joint.by_group[k].observations[row, :, :-1, :n_bytes])
+            dsets = group.dsets(joint.by_group[k].observations[row])
             result[agent] = cross_entropy(
                 group.aip, aips[k][row], group.spec.n_classes, dsets, joint.influence[k][row]
             )

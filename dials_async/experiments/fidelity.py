@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dials_async.experiments.trained import read_trained
 from dials_async.influence.training import cross_entropy
-from dials_async.kernels.bits import packed_size, unpack
+from dials_async.kernels.bits import unpack
 
 #: Episodes of the GS, and of every agent's IALS.
 EPISODES = 64
@@ -38,13 +38,12 @@ def fidelity(folder: Path, episodes: int = EPISODES) -> list[Mapping[str, Any]]:
     for k, group in enumerate(run.groups):
         aips, spec = run.aips[-1][1][k], group.spec
         local, world = run.local_episodes(k, aips, episodes, SEED), joint.by_group[k]
-        n_bytes = packed_size(spec.dset_bits)
         for row, agent in enumerate(group.agents):
             difference = np.abs(
                 _set_share(world.observations[row], spec.dset_bits)
                 - _set_share(local.observations[row], spec.dset_bits)
             )
-            dsets = np.ascontiguousarray(world.observations[row, :, :-1, :n_bytes])
+            dsets = group.dsets(world.observations[row])
             in_gs, in_ials = (x.rewards[row].sum(axis=1, dtype=np.float64) for x in (world, local))
             rows.append(
                 {

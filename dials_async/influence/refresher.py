@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from dials_async.clock import REFRESH
 from dials_async.errors import VersionConflictError, VersionGoneError
 from dials_async.influence.training import AipResult, train_aip
-from dials_async.kernels.bits import packed_size
 from dials_async.kernels.ordered import mean
 from dials_async.kernels.rng import seed64
 from dials_async.part import POLL_S
@@ -146,12 +145,11 @@ class Refresher:
         if self._stopped:
             return None
         with context.phases("aip"):
-            n_bytes = packed_size(group.spec.dset_bits)
             return train_aip(
                 group.aip,
                 group.spec.n_classes,
                 parameters,
-                np.ascontiguousarray(joint.by_group[k].observations[row, :, :-1, :n_bytes]),
+                group.dsets(joint.by_group[k].observations[row]),
                 joint.influence[k][row],
                 epochs=aip.epochs,
                 patience=aip.patience,

@@ -28,11 +28,6 @@ def seed64(run_seed: int, purpose: str, *indices: int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def seeds64(run_seed: int, purpose: str, prefix: tuple[int, ...], count: int) -> NDArray[np.uint64]:
-    """Seeds of ``count`` streams, indices ``(*prefix, 0)`` to ``(*prefix, count - 1)``. Shape [count]."""
-    return np.array([seed64(run_seed, purpose, *prefix, k) for k in range(count)], dtype=np.uint64)
-
-
 @jit_leaf
 def next_u64(states: NDArray[np.uint64], k: int) -> Scalar:
     """Advance stream ``k`` of ``states`` [streams] and return 64 random bits."""

@@ -72,15 +72,19 @@ def objective(
     advantages: Tensor,  # [samples]
     targets: Tensor,  # [samples]
     s: Settings,
-) -> Tensor:
-    """The loss of one minibatch: decoupled PPO (Hilton et al., 2022, eq. 2) - entropy bonus + value loss."""
+) -> tuple[Tensor, Tensor]:
+    """The loss of one minibatch, decoupled PPO (Hilton et al., 2022, eq. 2) - entropy bonus + value loss.
+
+    Of these, the loss of the policy alone comes second.
+    """
     log_p = log_softmax(logits, dim=-1)
     ratio = torch.exp(log_p.gather(1, actions[:, None]).squeeze(1) - proximal)
     gain = ratios.clamp(max=MAX_IMPORTANCE_WEIGHT) * advantages
     surrogate = torch.minimum(ratio * gain, ratio.clamp(1 - s.clip, 1 + s.clip) * gain)
     entropy = -(log_p.exp() * log_p).sum(dim=-1)
     value_loss = 0.5 * (values - targets) ** 2
-    return -surrogate.mean() - s.entropy * entropy.mean() + s.value_coefficient * value_loss.mean()
+    policy_loss = -surrogate.mean()
+    return policy_loss - s.entropy * entropy.mean() + s.value_coefficient * value_loss.mean(), policy_loss
 
 
 def targets_and_advantages(
@@ -170,7 +174,7 @@ def update_agent(
             logits, _ = network(actor, theta[:n_actor], x, _start(actor_hidden, first, episode))
             predicted, _ = network(critic, theta[n_actor:], x, _start(critic_hidden, first, episode))
             e, t = e[inside.numpy()], t[inside.numpy()]
-            loss = objective(
+            loss, policy_loss = objective(
                 logits[inside],
                 predicted[inside].squeeze(-1),
                 taken[e, t],
@@ -184,7 +188,7 @@ def update_agent(
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_([theta], s.max_gradient_norm)
             optimiser.step()
-            losses.append(loss.item())
+            losses.append(policy_loss.item())
     state: Any = optimiser.state[theta]
     parameters[:] = theta.detach().numpy()
     adam_m[:], adam_v[:] = state["exp_avg"].numpy(), state["exp_avg_sq"].numpy()

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from dials_async.groups import Group
 from dials_async.influence.training import train_aip
-from dials_async.kernels.bits import packed_size
 from dials_async.learning.backends import update_of
 from dials_async.learning.scratch import make_scratch
 from dials_async.learning.settings import HEALTH, make_settings
@@ -134,7 +133,7 @@ def _aip(context: RunContext, group: Group) -> list[NDArray[Any]]:
     """The AIP of the group's first agent, trained on d-sets and influence that are made up."""
     aip, spec, episodes = context.config.aip, group.spec, _made_up(context, group)
     parameters = group.initial_aips(_SEED)[0]
-    dsets = np.ascontiguousarray(episodes.observations[0, :, :-1, : packed_size(spec.dset_bits)])
+    dsets = group.dsets(episodes.observations[0])
     made_up = np.arange(dsets.shape[0] * dsets.shape[1] * spec.n_sources) // 3 % spec.n_classes
     result = train_aip(
         group.aip,

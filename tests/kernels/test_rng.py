@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from dials_async.kernels.rng import seed64, seeds64, shuffled, stream_seeds
+from dials_async.kernels.rng import seed64, shuffled, stream_seeds
 
 from .compiled import integers, uniforms, words
 
@@ -145,10 +145,6 @@ def test_every_argument_changes_the_seed() -> None:
         (1, "a", 2),
     ]
     assert len({seed64(*arguments) for arguments in variants}) == len(variants)
-
-
-def test_seeds_of_many_streams_are_those_of_each_one() -> None:
-    assert seeds64(5, "x", (1, 2), 3).tolist() == [seed64(5, "x", 1, 2, k) for k in range(3)]
 
 
 @given(st.lists(seeds, min_size=1, max_size=4), st.integers(1, 9))

@@ -45,6 +45,7 @@ def test_an_update_equals_that_of_torch(kind: str, lagged: bool, minibatch_steps
     np.testing.assert_allclose(ours.parameters, theirs.parameters, atol=2e-5)
     np.testing.assert_allclose(ours.m, theirs.m, atol=2e-5)
     np.testing.assert_allclose(ours.v, theirs.v, atol=2e-5)
+    assert ours.health["policy_loss"] == pytest.approx(theirs.health["policy_loss"], abs=1e-4)
     assert np.abs(ours.parameters - problem.parameters).max() > 5e-3  # something was learnt
 
 

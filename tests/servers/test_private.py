@@ -18,7 +18,6 @@ from dials_async.servers.private import lasting_port, password_in
 from dials_async.servers.rabbitmq import RabbitServer
 from dials_async.servers.redis import RedisServer
 
-
 pytestmark = pytest.mark.usefixtures("servers")
 
 

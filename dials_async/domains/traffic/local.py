@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.domains.base import LocalSimulator
-from dials_async.domains.local import compiled_local
+from dials_async.domains.local import CompiledLocal, compiled_local
 from dials_async.domains.traffic.entries import CROWDED_SPEED, POSITION, SPEED, Entries
 from dials_async.domains.traffic.line import CAPACITY, cars_beyond, insert, move
 from dials_async.domains.traffic.rules import (
@@ -31,7 +30,7 @@ from dials_async.domains.traffic.rules import (
     YELLOW_S,
 )
 from dials_async.kernels.bits import packed_size, set_bit
-from dials_async.kernels.compile import Scalar, jit, jit_leaf
+from dials_async.kernels.compile import Scalar, jit_leaf
 
 _N_PHASES = 4
 _LIGHT_BIT = tuple(LIGHT_BITS[phase] for phase in range(_N_PHASES))
@@ -136,59 +135,15 @@ def step(state: TrafficLocalState, row: int, action: int, influence: NDArray[np.
 compiled_local(TrafficLocalState, reset, observe, step)
 
 
-@jit
-def _reset_all(state: TrafficLocalState, seeds: NDArray[np.uint64]) -> None:
-    for row in range(seeds.shape[0]):
-        reset(state, row, seeds[row])
-
-
-@jit
-def _observe_all(state: TrafficLocalState, out: NDArray[np.uint8]) -> None:
-    for row in range(out.shape[0]):
-        observe(state, row, out[row])
-
-
-@jit
-def _step_all(
-    state: TrafficLocalState,
-    actions: NDArray[np.uint8],  # [rows]
-    influence: NDArray[np.uint8],  # [rows, 4]
-    rewards: NDArray[np.float32],  # [rows], out
-) -> None:
-    for row in range(actions.shape[0]):
-        rewards[row] = step(state, row, actions[row], influence[row])
-
-
-class TrafficLocal(LocalSimulator):
+class TrafficLocal(CompiledLocal):
     """The vectorised LS of some agents."""
 
     def __init__(self, entries: Entries, n_envs: int, empty_reward: float = 0.0) -> None:
         """``entries`` [agents, approaches, 3]: where and how fast cars enter."""
-        self._shape = (len(entries), n_envs)
-        self.state = make_local_state(entries, n_envs, empty_reward)
-        self._packed = np.zeros((len(entries) * n_envs, _N_BYTES), dtype=np.uint8)
+        super().__init__(make_local_state(entries, n_envs, empty_reward), len(entries), n_envs, _N_BYTES)
 
     @property
     def dropped(self) -> NDArray[np.int32]:
         """Cars that did not fit since the reset, [agents, envs]."""
-        return self.state.dropped.reshape(self._shape)
-
-    def reset(self, seeds: NDArray[np.uint64]) -> None:
-        """Start new episodes; ``seeds`` [agents, envs]."""
-        _reset_all(self.state, seeds.reshape(-1))
-
-    def observe(self) -> NDArray[np.uint8]:
-        """Packed observations, [agents, envs, bytes], valid until the next call."""
-        _observe_all(self.state, self._packed)
-        return self._packed.reshape(*self._shape, -1)
-
-    def step(self, actions: NDArray[np.uint8], influence: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Advance by one second; ``influence`` [agents, envs, 4]; rewards [agents, envs]."""
-        rewards = np.zeros(self._shape, dtype=np.float32)
-        _step_all(
-            self.state,
-            np.ascontiguousarray(actions).reshape(-1),
-            np.ascontiguousarray(influence).reshape(-1, N_APPROACHES),
-            rewards.reshape(-1),
-        )
-        return rewards
+        dropped: NDArray[np.int32] = self.state.dropped
+        return dropped.reshape(self._shape)

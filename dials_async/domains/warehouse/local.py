@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dials_async.domains.base import LocalSimulator
-from dials_async.domains.local import compiled_local
+from dials_async.domains.local import CompiledLocal, by_row, compiled_local
 from dials_async.domains.warehouse.layout import CENTRE, N_SLOTS
 from dials_async.domains.warehouse.observation import observation_bits, write_observation
 from dials_async.domains.warehouse.rules import draw_spawned, local_transition, put_items, update_seen
@@ -83,70 +82,28 @@ compiled_local(WarehouseLocalState, reset, observe, step)
 
 
 @jit
-def _reset_all(state: WarehouseLocalState, seeds: NDArray[np.uint64]) -> None:
-    for row in range(seeds.shape[0]):
-        reset(state, row, seeds[row])
-
-
-@jit
-def _observe_all(state: WarehouseLocalState, out: NDArray[np.uint8]) -> None:
-    for row in range(out.shape[0]):
-        observe(state, row, out[row])
-
-
-@jit
-def _step_all(
+def _replay_all(
     state: WarehouseLocalState,
     actions: NDArray[np.uint8],  # [rows]
     influence: NDArray[np.uint8],  # [rows, 4]
-    draw: bool,
     rewards: NDArray[np.float32],  # [rows], out
 ) -> None:
     for row in range(actions.shape[0]):
-        if draw:
-            rewards[row] = step(state, row, actions[row], influence[row])
-        else:
-            rewards[row] = step_with(state, row, actions[row], influence[row])
+        rewards[row] = step_with(state, row, actions[row], influence[row])
 
 
-class WarehouseLocal(LocalSimulator):
+class WarehouseLocal(CompiledLocal):
     """The vectorised LS of some agents."""
 
     def __init__(self, agents: Sequence[int], n_envs: int, item_ages: bool) -> None:
-        self._shape = (len(agents), n_envs)
-        n_rows = len(agents) * n_envs
-        self.state = make_local_state(n_rows, item_ages)
-        self._packed = np.zeros((n_rows, packed_size(observation_bits(item_ages))), dtype=np.uint8)
-
-    def reset(self, seeds: NDArray[np.uint64]) -> None:
-        """Start new episodes; ``seeds`` [agents, envs]."""
-        _reset_all(self.state, seeds.reshape(-1))
-
-    def observe(self) -> NDArray[np.uint8]:
-        """Packed observations, [agents, envs, bytes], valid until the next call."""
-        _observe_all(self.state, self._packed)
-        return self._packed.reshape(*self._shape, -1)
-
-    def step(self, actions: NDArray[np.uint8], influence: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Advance by one step, drawing new items; rewards [agents, envs]."""
-        return self._step(actions, influence, draw=True)
+        state = make_local_state(len(agents) * n_envs, item_ages)
+        super().__init__(state, len(agents), n_envs, packed_size(observation_bits(item_ages)))
 
     def replay(
         self, actions: NDArray[np.uint8], influence: NDArray[np.uint8], spawned: NDArray[np.uint8]
     ) -> NDArray[np.float32]:
         """Advance by one step with the new items ``spawned`` [agents, envs, 12]; rewards [agents, envs]."""
         self.state.spawned[:] = spawned.reshape(-1, N_SLOTS)
-        return self._step(actions, influence, draw=False)
-
-    def _step(
-        self, actions: NDArray[np.uint8], influence: NDArray[np.uint8], draw: bool
-    ) -> NDArray[np.float32]:
-        rewards = np.zeros(self._shape, dtype=np.float32)
-        _step_all(
-            self.state,
-            np.ascontiguousarray(actions).reshape(-1),
-            np.ascontiguousarray(influence).reshape(-1, influence.shape[-1]),
-            draw,
-            rewards.reshape(-1),
-        )
+        rewards = np.zeros(actions.shape, dtype=np.float32)
+        _replay_all(self.state, *by_row(actions, influence), rewards.reshape(-1))
         return rewards

@@ -1,0 +1,1 @@
+"""Runs of earlier versions, kept to be gone on with."""
