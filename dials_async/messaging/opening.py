@@ -4,8 +4,8 @@ import threading
 from collections.abc import Mapping
 from typing import Protocol
 
-from dials_async.addresses import without_password
-from dials_async.errors import BrokerError
+from dials_async.addresses import AMQP_VARIABLE
+from dials_async.errors import ConfigError
 from dials_async.messaging.broker import Broker, QueueNames
 from dials_async.messaging.rabbitmq.broker import RabbitBroker
 
@@ -22,9 +22,9 @@ BROKERS: Mapping[str, OpenBroker] = {"amqp": RabbitBroker, "amqps": RabbitBroker
 
 
 def open_broker(url: str, names: QueueNames, give_up: threading.Event) -> Broker:
-    """Connect at once. Raises BrokerError, in one line without the password, if that fails."""
+    """Connect at once. Raises ConfigError by the scheme, BrokerError, without the password, if it fails."""
     scheme = url.partition("://")[0]
     if scheme not in BROKERS:
-        schemes = ", ".join(f"{scheme}://" for scheme in BROKERS)
-        raise BrokerError(f"no broker at {without_password(url)}: a URL of one begins with {schemes}")
+        schemes = " or ".join(f"{scheme}://" for scheme in BROKERS)
+        raise ConfigError(f"{AMQP_VARIABLE} is not a URL of the form {schemes}user:password@host:port/...")
     return BROKERS[scheme](url, names, give_up=give_up)

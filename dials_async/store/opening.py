@@ -4,8 +4,8 @@ import threading
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from dials_async.addresses import without_password
-from dials_async.errors import StoreError
+from dials_async.addresses import REDIS_VARIABLE
+from dials_async.errors import ConfigError
 from dials_async.store.base import KeepRules, Store
 from dials_async.store.redis.runs import RunRegistry
 from dials_async.store.redis.store import RedisStore
@@ -35,22 +35,22 @@ class Kind(NamedTuple):
 
 
 _REDIS = Kind(RedisStore, RunRegistry)
-STORES: Mapping[str, Kind] = {"redis": _REDIS, "rediss": _REDIS, "unix": _REDIS}
+STORES: Mapping[str, Kind] = {"redis": _REDIS, "rediss": _REDIS}
 
 
 def open_store(url: str, run: str, rules: KeepRules, give_up: threading.Event) -> Store:
-    """Connect at once. Raises StoreError, in one line without the password, if that fails."""
+    """Connect at once. Raises ConfigError by the scheme, StoreError, without the password, if it fails."""
     return _kind(url).store(url, run, rules, give_up=give_up)
 
 
 def open_registry(url: str, give_up: threading.Event | None = None) -> RunRegistry:
-    """Connect at once. Raises StoreError, in one line without the password, if that fails."""
+    """Connect at once. Raises ConfigError by the scheme, StoreError, without the password, if it fails."""
     return _kind(url).registry(url, give_up)
 
 
 def _kind(url: str) -> Kind:
     scheme = url.partition("://")[0]
     if scheme not in STORES:
-        schemes = ", ".join(f"{scheme}://" for scheme in STORES)
-        raise StoreError(f"no store at {without_password(url)}: a URL of one begins with {schemes}")
+        schemes = " or ".join(f"{scheme}://" for scheme in STORES)
+        raise ConfigError(f"{REDIS_VARIABLE} is not a URL of the form {schemes}user:password@host:port/...")
     return STORES[scheme]
