@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -46,9 +47,12 @@ def call(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page's package, installed."""
-    folder = tmp_path_factory.mktemp("new-domain")
+def project(request: pytest.FixtureRequest) -> Path:
+    """The page's package, installed; always in one place, as cached kernels depend on it."""
+    assert request.config.cache is not None
+    folder: Path = request.config.cache.mkdir("new-domain")
+    for part in ("source", "site", "runs"):
+        shutil.rmtree(folder / part, ignore_errors=True)
     install(folder, files())
     return folder
 
