@@ -79,10 +79,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture in MARKED_BY.keys() & set(item.fixturenames):
             item.add_marker(MARKED_BY[fixture])
         found = item._fixtureinfo.name2fixturedefs
-        shared = [name for name in item.fixturenames if name in found and found[name][-1].scope == "module"]
-        shared += COSTLY & set(item.fixturenames)
-        if shared:
-            item.add_marker(pytest.mark.xdist_group("+".join(sorted(shared))))
+        if costly := COSTLY & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group("+".join(sorted(costly))))
+        elif any(found[name][-1].scope == "module" for name in item.fixturenames if name in found):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: not is_long(item))
 
 
