@@ -158,7 +158,7 @@ def _copy(config: Config, folder: Path) -> Path:
     preset = folder / f"{Path(config.preset).stem}.toml"
     preset.write_text(config.to_toml(), encoding="utf-8")
     _say(f"{config.preset}: compiling the kernels of a copy of the package with one edit")
-    return edited_copy(folder / "edited", preset, CACHE_FOLDER.parent)
+    return edited_copy(preset, CACHE_FOLDER.parent)
 
 
 def _for(config: Config, fault: Fault) -> Fault:

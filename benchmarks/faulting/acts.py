@@ -3,7 +3,6 @@
 import os
 import random
 import resource
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +28,9 @@ LOOK_S = 0.05
 
 #: Files of the kernels' cache that are cut off at a time, and how often.
 TORN_FILES, TORN_TIMES = 1, 4
+
+#: How the small disk is filled.
+_PIECE_BYTES = 2**26
 
 
 class StuckError(Exception):
@@ -151,14 +153,13 @@ class Acts:
         if self.disk is None:
             return self._limit_files()
         filler = self.disk / "filler"
-        file = os.open(filler, os.O_WRONLY | os.O_CREAT)
-        with suppress(OSError):  # it is full
-            os.posix_fallocate(file, 0, shutil.disk_usage(self.disk).free)
-        with suppress(OSError):
-            os.lseek(file, 0, os.SEEK_END)
-            while os.write(file, bytes(4096)):
-                pass
-        os.close(file)
+        with filler.open("wb") as file:
+            size = _PIECE_BYTES
+            while size >= 1:  # others write too, so how much is left is seen only by taking it
+                try:
+                    os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, size)
+                except OSError:
+                    size //= 2
 
         def undo() -> str:
             filler.unlink()

@@ -1,7 +1,6 @@
 """Processes beside those of honcho that have no business in its run: it must not notice them."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +33,7 @@ OTHER_NAME = "other"
 
 #: An edit of one kernel: another order of the same operations, so the last bit of some tanh.
 EDITED = "kernels/functions.py"
-BEFORE, AFTER = "fdiv(builder.fmul(x, above), below)", "fmul(x, builder.fdiv(above, below))"
+BEFORE, AFTER = b"fdiv(builder.fmul(x, above), below)", b"fmul(x, builder.fdiv(above, below))"
 
 
 class EndedBadlyError(Exception):
@@ -199,13 +198,23 @@ def _variables(environment: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def edited_copy(folder: Path, preset: Path, cache: Path) -> Path:
-    """A copy of the package with one edited kernel, its kernels compiled; the folder for PYTHONPATH."""
-    shutil.copytree(Path(dials_async.__file__).parent, folder / "dials_async", dirs_exist_ok=True)
-    path = folder / "dials_async" / EDITED
-    text = path.read_text(encoding="utf-8")
-    assert BEFORE in text
-    path.write_text(text.replace(BEFORE, AFTER), encoding="utf-8")
+def edited_copy(preset: Path, cache: Path) -> Path:
+    """A copy of the package with one edited kernel, its kernels compiled; the folder for PYTHONPATH.
+
+    It is kept in ``cache``: Numba knows kernels by the place of their source.
+    """
+    folder = cache / "edited"
+    package = Path(dials_async.__file__).parent
+    for source in package.rglob("*"):
+        if source.is_file() and source.suffix != ".pyc":
+            content = source.read_bytes()
+            if source == package / EDITED:
+                assert BEFORE in content
+                content = content.replace(BEFORE, AFTER)
+            target = folder / source.relative_to(package.parent)
+            if not target.exists() or target.read_bytes() != content:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
     subprocess.run(
         [sys.executable, "-m", "dials_async", "warmup", str(preset)],
         cwd=folder,

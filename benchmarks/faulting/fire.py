@@ -23,7 +23,7 @@ from dials_async.run_folder import SUMMARY
 from .acts import Acts, StuckError, Undo
 from .beside import Beside, EndedBadlyError
 from .links import Links
-from .schedule import LINKED, SERVERS, Fault
+from .schedule import LINKED, SERVERS, Fault, may_meet
 from .victims import of_folder
 
 RUN = "fire"
@@ -174,8 +174,10 @@ class _Fire:
         try:
             self._await_progress(connection)
             while outcome.left and self._honcho.is_running():
-                first = outcome.left[0]
-                if first.kind == "disk full" and self._share(connection) > LAST_FULL_DISK:
+                if (
+                    "disk full" in (f.kind for f in outcome.left[:2])
+                    and self._share(connection) > LAST_FULL_DISK
+                ):
                     break
                 self._burst()
                 self._await_progress(connection)
@@ -190,9 +192,9 @@ class _Fire:
         left, undos = self._outcome.left, list[tuple[Fault, Undo]]()
         time.sleep(left[0].pause_s)
         try:
-            while left and (not undos or left[0].overlaps) and self._honcho.is_running():
+            while left and len(undos) < 2 and self._honcho.is_running():
                 fault = left[0]
-                if undos and fault.kind == "disk full":
+                if undos and not (fault.overlaps and may_meet(undos[0][0], fault)):
                     break
                 undo = self._acts.begin(fault)
                 if undo is None:

@@ -55,7 +55,7 @@ class Fault:
     hold_s: float
     pause_s: float
     overlaps: bool
-    """It begins while the one before lasts."""
+    """It begins while the one before lasts, if the two can meet."""
 
     @property
     def name(self) -> str:
@@ -72,7 +72,6 @@ def schedule(seed: int, kinds: list[str]) -> Iterator[Fault]:
     """Faults without end: in every round each of ``kinds`` is as frequent as in KINDS."""
     chance = random.Random(seed)
     number = 0
-    before: Fault | None = None
     while True:
         deck = [kind for kind in kinds for _ in range(KINDS[kind])]
         chance.shuffle(deck)
@@ -82,9 +81,8 @@ def schedule(seed: int, kinds: list[str]) -> Iterator[Fault]:
             shortest, longest = OTHER_RUN_S if kind == "other run" else HOLD_S
             hold_s = shortest * (longest / shortest) ** chance.random()
             pause_s = chance.uniform(*PAUSE_S)
-            overlaps = chance.random() < OVERLAPS and before is not None and _may_meet(before, kind, target)
-            before = Fault(number, kind, target, round(hold_s, 2), round(pause_s, 2), overlaps)
-            yield before
+            overlaps = chance.random() < OVERLAPS
+            yield Fault(number, kind, target, round(hold_s, 2), round(pause_s, 2), overlaps)
 
 
 def _targets(kind: str) -> list[str]:
@@ -106,10 +104,6 @@ def _targets(kind: str) -> list[str]:
     return [""]
 
 
-def _may_meet(before: Fault, kind: str, target: str) -> bool:
-    """A fault that asks something of Redis cannot begin while Redis is frozen or dead."""
-    if before.kind == kind or before.overlaps:
-        return False
-    return not (kind in _NEEDS_REDIS and before.target == "redis") and not (
-        before.kind in _NEEDS_REDIS and target == "redis" and kind == "freeze"
-    )
+def may_meet(first: Fault, second: Fault) -> bool:
+    """Whether the second can begin while the first lasts: who asks Redis for something needs its answer."""
+    return first.kind != second.kind and not (first.target == "redis" and second.kind in _NEEDS_REDIS)

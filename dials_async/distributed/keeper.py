@@ -82,11 +82,13 @@ class Keeper:
         folder = run_path(name)
         if not folder.exists():
             return create_run(name, config)
-        if (folder / CONFIG).exists() and fingerprint_of(read_config(folder)) != fingerprint_of(config):
+        saved = read_config(folder) if (folder / CONFIG).exists() else None
+        if saved is not None and fingerprint_of(saved) != fingerprint_of(config):
             raise UsageError(
                 f"{folder} holds another run of that name: move it away, or choose another --run"
             )
-        write_file(folder / CONFIG, config.to_toml())
+        if saved is None or saved.to_toml() != config.to_toml():  # nothing to write: the disk may be full
+            write_file(folder / CONFIG, config.to_toml())
         return folder
 
     def _phases(self) -> Busy:

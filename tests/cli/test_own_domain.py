@@ -36,7 +36,7 @@ def wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
 
     monkeypatch.setattr(faulty, "Mistaken", Mistaken, raising=False)
     entries = [
-        EntryPoint("faulty", "domains.faulty:Mistaken", DOMAINS),
+        EntryPoint("faulty", "tests.domains.faulty:Mistaken", DOMAINS),
         EntryPoint("warehouse", "dials_async.domains.warehouse:Warehouse", DOMAINS),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: entries)  # noqa: ARG005
