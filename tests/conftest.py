@@ -35,8 +35,8 @@ MARKED_BY = {
     "kernels_for_v4": "compiles",
 }
 
-#: Made once for a whole session, by two minutes of work.
-COSTLY = {"kernels_for_v3"}
+#: Made once for a whole session, by seconds or minutes of work.
+COSTLY = {"kernels_for_v3", "two_runs"}
 
 #: What a test without the mark must not do.
 FORBIDDEN: tuple[tuple[str, type, str], ...] = (
