@@ -26,6 +26,7 @@ written stays in --folder.
 """
 
 import shutil
+import signal
 import sys
 import time
 from collections import Counter
@@ -90,6 +91,7 @@ def main(
     chosen = [kind.strip() for kind in kinds.split(",")]
     if unknown := set(chosen) - KINDS.keys():
         raise click.UsageError(f"no such kind: {', '.join(sorted(unknown))}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: nothing is left behind
     folder = folder.resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -14,15 +14,13 @@ import pytest
 
 from tests.runtime.small import SMALL, as_options
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script's own modules; servers are its own too."""
+    """The script's own modules."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    monkeypatch.delenv("DIALS_AMQP_URL")
-    monkeypatch.delenv("DIALS_REDIS_URL")
 
 
 def test_a_short_series_leaves_the_weights_as_they_are(tmp_path: Path) -> None:
