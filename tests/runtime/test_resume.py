@@ -311,7 +311,14 @@ def test_a_run_killed_twice_ends_as_one_that_was_not(
     assert code == -signal.SIGKILL
     # Then no file is there that should not be, and those that are there are whole
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    assert names <= {"config.toml", "metrics.csv", "refreshes.csv", "checkpoints", "live.json"}
+    assert names <= {
+        "config.toml",
+        "metrics.csv",
+        "refreshes.csv",
+        "checkpoints",
+        "live.json",
+        "networks.json",
+    }
     assert read_config(folder) == small_config(*PROCESS)
     # And a resume ends as if nothing had happened
     assert_same(training.resume(folder, None, None, "", watching=training.QUIETLY), undisturbed)

@@ -34,11 +34,16 @@ def require_schema(link: RedisLink, keys: RunKeys) -> str:
     found, life = link.call(claim)
     if found != str(SCHEMA).encode():
         raise StoreError(
-            f"run {keys.run} in {link.shown} has schema {found.decode(errors='replace')}, this version of "
+            f"run {keys.run} in {link.shown} has schema {_shown(found)}, this version of "
             f"dials-async has {SCHEMA}: use the version that began it, or start another run"
         )
     with damage_named(f"the life of run {keys.run}"):
         return require_life(life.decode())
+
+
+def _shown(found: bytes) -> str:
+    """What somebody wrote there, as a terminal may show it."""
+    return ascii(found.decode(errors="replace"))[1:-1][:40]
 
 
 def guarded(
