@@ -135,7 +135,10 @@ def test_processes_compile_everything_that_a_run_needs(tmp_path: Path) -> None:
 
 
 def test_what_a_process_leaves_that_ends_early_is_compiled_and_said(tmp_path: Path) -> None:
-    more = 'warmup.compiling.__name__ = "no_such_module"; warmup.tiny_run = lambda _: print("the rest")'
+    more = (
+        'warmup.compiling.__name__ = "no_such_module"; warmup.tiny_run = lambda _: print("the rest"); '
+        "warmup.rehearse = lambda *_, **__: None"  # it would compile what the tiny run has not
+    )
     process = started(tmp_path, more)
     out, err = process.communicate()
     assert process.returncode == 0, err
