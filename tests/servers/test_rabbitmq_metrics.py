@@ -13,8 +13,9 @@ from pathlib import Path
 import pika
 import pytest
 
+from dials_async.addresses import PRIVATE_USER
 from dials_async.errors import ServerError
-from dials_async.servers.private import lasting_port
+from dials_async.servers.private import lasting_port, password_in
 from dials_async.servers.rabbitmq import RabbitServer
 
 #: Never reached by a test that passes.
@@ -129,7 +130,9 @@ def test_a_taken_port_costs_the_metrics_and_not_the_server(servers: None, tmp_pa
             assert process.stderr.readline().startswith(
                 f"RabbitMQ's metrics cannot listen on 127.0.0.1:{taken}"
             )
-            RabbitServer(tmp_path / "look", port).wait_until_it_answers()
+            folder = runs / ".servers" / "rabbitmq"
+            word = password_in(folder)
+            RabbitServer(folder, port, user=PRIVATE_USER, password=word).wait_until_it_answers()
             assert not list(runs.glob(".targets/*/*"))
         finally:
             process.terminate()

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from dials_async.errors import SimulatorError
@@ -67,8 +68,17 @@ def _require_its_libraries(home: Path, number: str) -> None:
         if found is None or found.origin is None:  # said where it is needed
             continue
         place = Path(found.origin).resolve().parent
-        if place.parent != home.resolve().parent:
+        if place.parent != home.resolve().parent and not _is_installed(name, place, number):
             raise SimulatorError(
                 f"{name} is found in {place}, which is not of the SUMO {number} in {home}: results change "
                 "with the version; take that folder out of PYTHONPATH (SUMO_HOME needs no entry there)"
             )
+
+
+def _is_installed(name: str, place: Path, version: str) -> bool:
+    """Whether the package in ``place`` is the one that pip installed, of this version."""
+    try:
+        package = distribution(name)
+    except PackageNotFoundError:
+        return False
+    return Path(str(package.locate_file(name))).resolve() == place and package.version == version
