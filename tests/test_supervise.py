@@ -359,7 +359,9 @@ def test_restarts_leave_no_file_thread_or_zombie(start: Start) -> None:
     assert returncode == 1
     assert len(lives) == 40
     files, *others = zip(*lives, strict=True)
-    assert max(files) - min(files) <= 2  # a pipe of Popen may be open still
+    # Pipes of the lives before may be open still on a busy machine, until who held them has ended: what
+    # leaks would be there at every later look.
+    assert min(files[-10:]) - min(files[:10]) <= 2
     assert set(zip(*others, strict=True)) == {(1, 1)}
 
 
