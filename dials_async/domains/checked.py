@@ -6,7 +6,7 @@ bits of observations in the first episodes and in a sample of those after. What 
 once. A mistake is an error of one line: domain, simulator, agent, step, field, and what was expected.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -152,29 +152,52 @@ class CheckedDomain(Domain):
         return np.array([spec.n_actions for spec in self._specs], dtype=np.int64)
 
 
-class CheckedGlobal(GlobalSimulator):
-    """A GS behind checks."""
+class _CheckedSimulator:
+    """What GS and LS behind checks have in common."""
 
-    def __init__(self, domain: CheckedDomain, n_envs: int) -> None:
-        self._domain = domain
-        self._expected = domain.expected("GS", range(domain.n_agents), n_envs)
+    def __init__(
+        self,
+        domain: CheckedDomain,
+        kind: str,
+        port: type,
+        agents: Sequence[int],
+        n_envs: int,
+        make: Callable[[], Any],
+    ) -> None:
+        self._domain, self._kind = domain, kind
+        self._expected = domain.expected(kind, agents, n_envs)
         self._site = self._expected.site
         self._read = True
         with self._site:
-            self.own = domain.own.make_global(n_envs)
-        self._site.require_methods(self.own, GlobalSimulator, ("reset", "observe", "step", "close"))
+            self.own = make()
+        self._site.require_methods(self.own, port, ("reset", "observe", "step", "close"))
 
     def reset(self, seeds: NDArray[np.uint64]) -> None:
-        """See GlobalSimulator."""
-        self._read, self._site.step = self._domain.reads_next("GS"), 0
+        """See GlobalSimulator, LocalSimulator."""
+        self._read, self._site.step = self._domain.reads_next(self._kind), 0
         with self._site:
             self.own.reset(seeds)
 
     def observe(self) -> NDArray[np.uint8]:
-        """See GlobalSimulator."""
+        """See GlobalSimulator, LocalSimulator."""
         with self._site:
             observed = self.own.observe()
         return self._expected.observations(observed, self._read)
+
+    def close(self) -> None:
+        """See GlobalSimulator, LocalSimulator."""
+        with self._site:
+            self.own.close()
+
+
+class CheckedGlobal(_CheckedSimulator, GlobalSimulator):
+    """A GS behind checks."""
+
+    def __init__(self, domain: CheckedDomain, n_envs: int) -> None:
+        agents = range(domain.n_agents)
+        super().__init__(
+            domain, "GS", GlobalSimulator, agents, n_envs, lambda: domain.own.make_global(n_envs)
+        )
 
     def step(self, actions: NDArray[np.uint8]) -> GlobalStep:
         """See GlobalSimulator."""
@@ -188,35 +211,14 @@ class CheckedGlobal(GlobalSimulator):
         self._site.step = (self._site.step or 0) + 1
         return checked
 
-    def close(self) -> None:
-        """See GlobalSimulator."""
-        with self._site:
-            self.own.close()
 
-
-class CheckedLocal(LocalSimulator):
+class CheckedLocal(_CheckedSimulator, LocalSimulator):
     """An LS that is stepped from Python, behind checks."""
 
     def __init__(self, domain: CheckedDomain, agents: Sequence[int], n_envs: int) -> None:
-        self._domain = domain
-        self._expected = domain.expected("LS", agents, n_envs)
-        self._site = self._expected.site
-        self._read = True
-        with self._site:
-            self.own = domain.own.make_local(agents, n_envs)
-        self._site.require_methods(self.own, LocalSimulator, ("reset", "observe", "step", "close"))
-
-    def reset(self, seeds: NDArray[np.uint64]) -> None:
-        """See LocalSimulator."""
-        self._read, self._site.step = self._domain.reads_next("LS"), 0
-        with self._site:
-            self.own.reset(seeds)
-
-    def observe(self) -> NDArray[np.uint8]:
-        """See LocalSimulator."""
-        with self._site:
-            observed = self.own.observe()
-        return self._expected.observations(observed, self._read)
+        super().__init__(
+            domain, "LS", LocalSimulator, agents, n_envs, lambda: domain.own.make_local(agents, n_envs)
+        )
 
     def step(self, actions: NDArray[np.uint8], influence: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See LocalSimulator."""
@@ -225,11 +227,6 @@ class CheckedLocal(LocalSimulator):
         checked = self._expected.rewards(rewards)
         self._site.step = (self._site.step or 0) + 1
         return checked
-
-    def close(self) -> None:
-        """See LocalSimulator."""
-        with self._site:
-            self.own.close()
 
 
 class CheckedScripted(ScriptedPolicy):
