@@ -23,6 +23,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
 
 
+@pytest.mark.usefixtures("servers", "whole_runs")
 def test_a_short_series_leaves_the_weights_as_they_are(tmp_path: Path) -> None:
     # This seed kills RabbitMQ, Redis, the keeper and the gs-sampler, and has one of each other kind at least
     settings = (*SMALL[1:], "schedule.refresh_steps=9600", "schedule.eval_steps=16000")

@@ -44,7 +44,9 @@ class Recorded:
 
 
 @pytest.fixture(scope="module", params=["mlp", "gru"])
-def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+def recorded(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, whole_runs: None
+) -> Recorded:
     aip = {"mlp": "gru", "gru": "mlp"}[request.param]
     settings = [*SMALL, f"policy.network={request.param}", f"aip.network={aip}", "domain.item_ages=true"]
     with pytest.MonkeyPatch.context() as patch:

@@ -47,7 +47,7 @@ def call(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def project(request: pytest.FixtureRequest) -> Path:
+def project(request: pytest.FixtureRequest, whole_runs: None) -> Path:
     """The page's package, installed; always in one place, as cached kernels depend on it."""
     assert request.config.cache is not None
     folder: Path = request.config.cache.mkdir("new-domain")

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
-#: How many cache folders of earlier versions of the source are kept.
+#: How many cache folders of other versions of the source are kept: those that were used last.
 _KEPT_FOLDERS = 4
 
 
@@ -48,8 +48,9 @@ def usable_folder(name: str) -> Path:
         # Others may read it: root makes one for everybody, in an image.
         folder.mkdir(mode=0o755, exist_ok=True)
         refusal = _why_not(folder.parent) or _why_not(folder)
-        if new:
-            with suppress(OSError):  # another process removes them too
+        with suppress(OSError):  # another process removes them too; or it is root's, for everybody
+            os.utime(folder)  # by this it is told which were used last
+            if new:
                 _remove_old_folders(folder)
     except OSError as error:
         refusal = error.strerror or str(error)

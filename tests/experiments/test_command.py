@@ -101,6 +101,7 @@ def stop_with(process: "subprocess.Popen[str]", number: signal.Signals) -> list[
     return said.splitlines()
 
 
+@pytest.mark.usefixtures("whole_runs")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_run_and_says_how_to_go_on(number: signal.Signals, tmp_path: Path) -> None:
     process = begin_lag(tmp_path / "runs")
@@ -116,6 +117,7 @@ def test_a_signal_saves_the_run_and_says_how_to_go_on(number: signal.Signals, tm
     assert (tmp_path / "docs" / "results" / "lag" / "runs.csv").read_text().count("\n") == 1
 
 
+@pytest.mark.usefixtures("whole_runs")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_that_comes_too_early_for_the_run_stops_the_experiment(
     number: signal.Signals, tmp_path: Path

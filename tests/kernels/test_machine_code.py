@@ -109,6 +109,20 @@ def test_what_another_version_of_numba_has_kept_is_not_unpickled(tmp_path: Path)
     assert files._load_index() == {}
 
 
+def test_the_folders_that_were_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given folders of as many versions of the source as are kept, one after the other
+    monkeypatch.setenv("DIALS_CACHE_DIR", str(tmp_path))
+    for age in range(machine_code._KEPT_FOLDERS):
+        folder = machine_code.usable_folder(f"kernels-{age}")
+        os.utime(folder, (1e9 - age, 1e9 - age))
+    oldest = folder
+    # When the oldest is used again, and yet another version comes
+    assert machine_code.usable_folder(oldest.name) == oldest
+    newest = machine_code.usable_folder("kernels-new")
+    # Then it stays, and the one goes that nobody has used since
+    assert {path.name for path in tmp_path.iterdir()} == {oldest.name, newest.name, "kernels-0", "kernels-1"}
+
+
 def only_a_file(cache: Path) -> None:
     cache.write_text("not a folder")
 
